@@ -1,0 +1,29 @@
+"""Hold what the operator writes about one node."""
+
+from typing import Annotated
+
+import msgspec
+
+
+class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Describe how to reach one node of the Bitcoin family and, where it has one, its wallet.
+
+    Attributes:
+        name: What logs and health call the node; empty means host and port of `url`.
+        url: HTTP address of its JSON-RPC, without a wallet path.
+        user: RPC user; empty when `cookie_file` is used.
+        password: RPC password. Never logged.
+        cookie_file: Path of the node's `.cookie`; read again whenever the node answers 401.
+        wallet: Wallet name; calls to the wallet go to `/wallet/<name>`. Empty means the default wallet.
+        zmq_hashblock: The node's `zmqpubhashblock` address (`tcp://…`); empty means ask the node for it.
+        timeout_s: Limit of one call, in seconds.
+    """
+
+    name: str = ""
+    url: str = "http://127.0.0.1:9332"
+    user: str = ""
+    password: str = ""
+    cookie_file: str = ""
+    wallet: str = ""
+    zmq_hashblock: str = ""
+    timeout_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 10.0
