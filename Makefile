@@ -1,0 +1,45 @@
+# Two commands matter: `make run` and `make test`. Each does all the set-up it needs.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := pyproject.toml setup.py tools/gen_proto.py tools/bootstrap $(shell find proto -name '*.proto') \
+	$(wildcard native/*.pyx) $(wildcard native/csrc/*.c) $(wildcard native/csrc/*.h)
+PACKAGES := cli coins gateway ledger miners native nodes payouts rewards runtime shares stratum
+TESTS ?= tests
+PYTEST_ARGS ?=
+
+.PHONY: setup run test check fmt bench bench-shares clean
+
+setup: $(VENV)/.ready  ## Make .venv with everything in it
+
+$(VENV)/.ready: $(SOURCES)
+	@PYTHON="$(PYTHON)" tools/bootstrap
+	@touch $@
+
+run: setup  ## A whole pool on regtest with CPU miners, and a live view
+	@$(BIN)/lodepool demo
+
+test: setup  ## Every test, on real servers that the tests start themselves
+	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+
+check: setup  ## Style, types, import directions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+fmt: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: bench-shares  ## Every benchmark; each ends with one JSON object
+	$(BIN)/python -m bench.native
+	$(BIN)/python -m bench.share_stream
+
+bench-shares: setup  ## Shares per second on one core, against a server that only echoes
+	$(BIN)/python -m bench.shares
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info native/_native.c native/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	find proto -name '*_pb2*' -delete
