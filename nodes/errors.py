@@ -2,11 +2,15 @@
 
 `str()` of each is a sentence for the operator: what was wrong, and what to look at.
 """
+# ruff: noqa: N818  # the names say what happened: a node is unreachable, it is not an "error" of ours
+
+from runtime.errors import UserError
 
 RPC_INVALID_ADDRESS_OR_KEY = -5
 RPC_INVALID_PARAMETER = -8
 RPC_CLIENT_NOT_CONNECTED = -9
 RPC_CLIENT_IN_INITIAL_DOWNLOAD = -10
+RPC_WALLET_ERROR = -4
 RPC_WALLET_INSUFFICIENT_FUNDS = -6
 RPC_WALLET_NOT_FOUND = -18
 RPC_DESERIALIZATION_ERROR = -22
@@ -43,7 +47,9 @@ class NodeUnreachable(NodeError):
 
     def problem(self) -> str:
         """Say what went wrong, without the node's name and the method."""
-        return f"cannot be reached at {self.url}: {self.reason}; is it running, and is its RPC port open to this machine?"
+        return (
+            f"cannot be reached at {self.url}: {self.reason}; is it running, and is its RPC port open to this machine?"
+        )
 
 
 class NodeUnauthorized(NodeError):
@@ -112,17 +118,18 @@ class NoHealthyNode(NodeError):
         return f"no node can be used: {details}"
 
 
-class PoolAddressMismatch(NodeError):
+class PoolAddressMismatch(UserError):
     """Raised when a node's answer about the pool's address is not the same as ours, so a reward could be lost."""
 
     def __init__(self, *, node: str, address: str, expected: str, got: str) -> None:
-        super().__init__(node=node, method="validateaddress")
+        super().__init__(
+            f"the pool's address {address} does not fit node {node}: expected {expected}, got {got}",
+            "the coin, the address and the node must be of one network",
+        )
+        self.node = node
         self.address = address
         self.expected = expected
         self.got = got
-
-    def __str__(self) -> str:
-        return f"the pool's address {self.address} does not fit node {self.node}: expected {self.expected}, got {self.got}"
 
 
 class InsufficientFunds(NodeRpcError):

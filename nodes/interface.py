@@ -99,7 +99,7 @@ class BroadcastOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalletTransaction:
-    """A transaction of the wallet; `confirmations` is 0 in the mempool and negative when it conflicts with the chain."""
+    """A transaction of the wallet; `confirmations` is 0 outside of blocks and negative when the chain conflicts with it."""
 
     txid_hex: str
     confirmations: int
