@@ -6,6 +6,8 @@ from typing import Final
 FAILURES_MAX: Final = 2
 COOLDOWN_S_MIN: Final = 0.5
 COOLDOWN_S_MAX: Final = 15.0
+PROBE_S_MAX: Final = 15.0
+"""A probe that was never reported on (its caller was cancelled) is given up after this."""
 
 
 class BreakerState(StrEnum):
@@ -27,6 +29,7 @@ class Breaker:
         self._failure_count = 0
         self._cooldown_s = COOLDOWN_S_MIN
         self._opened_s = 0.0
+        self._probed_s = 0.0
 
     @property
     def state(self) -> BreakerState:
@@ -44,6 +47,10 @@ class Breaker:
                 return True
             case BreakerState.OPEN if now_s - self._opened_s >= self._cooldown_s:
                 self._state = BreakerState.HALF_OPEN
+                self._probed_s = now_s
+                return True
+            case BreakerState.HALF_OPEN if now_s - self._probed_s >= PROBE_S_MAX:
+                self._probed_s = now_s
                 return True
             case _:
                 return False

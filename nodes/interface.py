@@ -99,7 +99,7 @@ class BroadcastOutcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WalletTransaction:
-    """A transaction of the wallet; `confirmations` is 0 outside of blocks and negative when the chain conflicts with it."""
+    """A transaction of the wallet; `confirmations` is 0 outside of blocks, negative when in conflict with the chain."""
 
     txid_hex: str
     confirmations: int
