@@ -24,7 +24,13 @@ def extensions():
     from Cython.Build import cythonize
 
     sources = ["native/_native.pyx", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "native/csrc").glob("*.c"))]
-    extension = Extension("native._native", sources, include_dirs=["native/csrc"], extra_compile_args=["-O3", "-std=c11"])
+    extension = Extension(
+        "native._native",
+        sources,
+        include_dirs=["native/csrc"],
+        depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / "native/csrc").glob("*.h")),
+        extra_compile_args=["-O3", "-std=c11"],
+    )
     return cythonize([extension], compiler_directives={"language_level": 3})
 
 
