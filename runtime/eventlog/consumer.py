@@ -1,0 +1,81 @@
+"""The loop of a consumer: each record takes effect exactly once."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from runtime.eventlog.interface import EventLog, Record
+from runtime.eventlog.positions import load_position, save_position
+from runtime.postgres.pool import Connection, Pool, acquired
+from runtime.postgres.transactions import transact
+
+POLL_TIMEOUT_S = 1.0
+
+
+async def consume(
+    eventlog: EventLog,
+    pool: Pool,
+    *,
+    topic: str,
+    group: str,
+    schema: str,
+    apply: Callable[[Connection, Sequence[Record]], Awaitable[None]],
+    records_max: int = 500,
+    after_commit: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
+) -> None:
+    """Read a topic for ever and apply its records, with the position saved in the same transaction (D3).
+
+    Inside the transaction the position's row is held and records that were applied before are left out, so a replay or
+    a second process changes nothing. Any error ends the loop: run it under `keep_running`, which starts it again from
+    the stored position.
+
+    Args:
+        eventlog: The log.
+        pool: The database with the consumer's tables.
+        topic: What to read.
+        group: The consumer's name.
+        schema: Where its table `position` is.
+        apply: Called inside the transaction with the records of one partition, in order, never none; may be called
+            again with the same records when the transaction did not commit.
+        records_max: Records of one transaction.
+        after_commit: Called with what was applied once it is committed.
+    """
+
+    async def position(partition: int) -> int:
+        async with acquired(pool) as connection:
+            return await load_position(connection, schema, topic=topic, partition=partition)
+
+    subscription = await eventlog.subscribe(topic, group=group, load_position=position)
+    try:
+        while True:
+            records = await subscription.poll(records_max=records_max, timeout_s=POLL_TIMEOUT_S)
+            for partition in sorted({record.partition for record in records}):
+                batch = [record for record in records if record.partition == partition]
+                applied = await apply_batch(pool, schema=schema, records=batch, apply=apply)
+                if applied and after_commit is not None:
+                    await after_commit(applied)
+    finally:
+        await subscription.close()
+
+
+async def apply_batch(
+    pool: Pool,
+    *,
+    schema: str,
+    records: Sequence[Record],
+    apply: Callable[[Connection, Sequence[Record]], Awaitable[None]],
+) -> Sequence[Record]:
+    """Apply the records of one partition and save the position in one transaction; return those that were new."""
+    first, last = records[0], records[-1]
+
+    async def work(connection: Connection) -> Sequence[Record]:
+        next_offset = await load_position(
+            connection, schema, topic=first.topic, partition=first.partition, for_update=True
+        )
+        fresh = [record for record in records if record.offset >= next_offset]
+        if fresh:
+            await apply(connection, fresh)
+            await save_position(
+                connection, schema, topic=first.topic, partition=first.partition, next_offset=last.offset + 1
+            )
+        return fresh
+
+    return await transact(pool, work)

@@ -1,0 +1,226 @@
+"""The event log on PostgreSQL: a table, an advisory wake-up by NOTIFY, polling as the safety net.
+
+A topic has one partition, 0. Publishers of a topic queue on the row in eventlog.topic, which is held until commit: the
+order of offsets is the order in which records become visible, and offsets have no gaps. A reader that has seen offset n
+has therefore seen everything below it.
+"""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+import asyncpg
+
+from runtime.clock import Clock, SystemClock
+from runtime.eventlog.interface import EventLogUnavailable, LoadPosition, OutRecord, Record
+from runtime.logs import log_event
+from runtime.postgres.migrations import migrate
+from runtime.postgres.pool import Connection, DatabaseUnavailable, Pool, acquired
+
+_log = logging.getLogger("lodepool.eventlog")
+
+_CHANNEL = "eventlog"
+_SAFETY_POLL_S = 1.0
+_LISTEN_RETRY_S = 0.5
+_POLL_BYTES_MAX = 16 * 1024 * 1024
+_PUBLISH_TIMEOUT_S = 60
+_SELECT = """
+SELECT log_offset, key, payload, (extract(epoch FROM append_time) * 1000)::bigint AS append_time_ms
+FROM (
+    SELECT *, sum(octet_length(payload)) OVER (ORDER BY log_offset) - octet_length(payload) AS bytes_before
+    FROM (
+        SELECT log_offset, key, payload, append_time FROM eventlog.record
+        WHERE topic = $1 AND log_offset >= $2 ORDER BY log_offset LIMIT $3
+    ) AS next_records
+) AS sized
+WHERE bytes_before < $4
+ORDER BY log_offset
+"""
+
+
+class PostgresEventLog:
+    """An EventLog in a PostgreSQL database; `open` makes its tables.
+
+    One connection of the pool listens for notifications while there are subscriptions.
+    """
+
+    def __init__(self, pool: Pool, *, clock: Clock | None = None) -> None:
+        self._pool = pool
+        self._clock = clock or SystemClock()
+        self._subscriptions: set[PostgresSubscription] = set()
+        self._listener: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def open(cls, pool: Pool, *, clock: Clock | None = None) -> "PostgresEventLog":
+        """Bring the schema eventlog up to date and return the log.
+
+        Raises:
+            DatabaseUnavailable: When the database is away.
+        """
+        await migrate(pool, schema="eventlog", package="runtime.eventlog")
+        return cls(pool, clock=clock)
+
+    async def publish(self, topic: str, records: Sequence[OutRecord]) -> None:
+        """Append the records, all or none, and return once they are durable."""
+        if not records:
+            return
+        keys = [record.key for record in records]
+        payloads = [record.payload for record in records]
+        try:
+            async with acquired(self._pool) as connection:
+                query = "SELECT eventlog.append($1, $2::bytea[], $3::bytea[])"
+                await connection.execute(query, topic, keys, payloads, timeout=_PUBLISH_TIMEOUT_S)
+        except DatabaseUnavailable as error:
+            raise EventLogUnavailable(str(error)) from error
+
+    async def subscribe(self, topic: str, *, group: str, load_position: LoadPosition) -> "PostgresSubscription":
+        """Return a subscription; `group` only names it in logs, since there is one partition."""
+        subscription = PostgresSubscription(self, topic=topic, group=group, load_position=load_position)
+        self._subscriptions.add(subscription)
+        if self._listener is None:
+            self._listener = asyncio.create_task(self._listen(), name="eventlog listener")
+        return subscription
+
+    async def prune(self, topic: str, *, keep: timedelta, below_offset: int) -> int:
+        """Delete records older than `keep` whose offset is below `below_offset`; return how many.
+
+        Args:
+            topic: The topic.
+            keep: What is younger stays.
+            below_offset: The smallest position of all consumers: what somebody still has to read stays.
+        """
+        try:
+            async with acquired(self._pool) as connection:
+                status = await connection.execute(
+                    """
+                    DELETE FROM eventlog.record
+                    WHERE topic = $1 AND log_offset < $2 AND append_time < clock_timestamp() - $3::interval
+                    """,
+                    topic,
+                    below_offset,
+                    keep,
+                )
+        except DatabaseUnavailable as error:
+            raise EventLogUnavailable(str(error)) from error
+        return int(status.rpartition(" ")[2])
+
+    async def close(self) -> None:
+        """Stop listening; the pool stays open, it is the caller's."""
+        self._subscriptions.clear()
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listener
+
+    async def read(self, topic: str, *, next_offset: int, records_max: int) -> list[Record]:
+        """Return what is there from `next_offset` on, at most `records_max` and about 16 MB, without waiting."""
+        try:
+            async with acquired(self._pool) as connection:
+                rows = await connection.fetch(_SELECT, topic, next_offset, records_max, _POLL_BYTES_MAX)
+        except DatabaseUnavailable as error:
+            raise EventLogUnavailable(str(error)) from error
+        return [
+            Record(
+                topic=topic,
+                partition=0,
+                offset=row["log_offset"],
+                key=row["key"],
+                payload=row["payload"],
+                append_time_ms=row["append_time_ms"],
+            )
+            for row in rows
+        ]
+
+    def forget(self, subscription: "PostgresSubscription") -> None:
+        """Stop waking a subscription."""
+        self._subscriptions.discard(subscription)
+
+    async def _listen(self) -> None:
+        """Wake subscriptions on notifications; connect again when the connection is lost."""
+        while True:
+            try:
+                async with acquired(self._pool) as connection:
+                    await self._listen_on(connection)
+            except (DatabaseUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+                log_event(_log, logging.DEBUG, "event log listener lost", error=str(error))
+            await self._clock.sleep(_LISTEN_RETRY_S)
+
+    async def _listen_on(self, connection: Connection) -> None:
+        lost = asyncio.Event()
+
+        def on_notice(_connection: object, _pid: int, _channel: str, payload: object) -> None:
+            self._wake(str(payload))
+
+        def on_lost(_connection: object) -> None:
+            lost.set()
+
+        connection.add_termination_listener(on_lost)
+        await connection.add_listener(_CHANNEL, on_notice)
+        try:
+            self._wake(None)
+            await lost.wait()
+        finally:
+            if not connection.is_closed():
+                connection.remove_termination_listener(on_lost)
+                await connection.remove_listener(_CHANNEL, on_notice)
+
+    def _wake(self, topic: str | None) -> None:
+        for subscription in self._subscriptions:
+            if topic is None or subscription.topic == topic:
+                subscription.wake()
+
+
+class PostgresSubscription:
+    """A consumer's place in a topic of a PostgresEventLog."""
+
+    def __init__(self, log: PostgresEventLog, *, topic: str, group: str, load_position: LoadPosition) -> None:
+        self.topic = topic
+        self.group = group
+        self._log = log
+        self._load_position = load_position
+        self._next_offset: int | None = None
+        self._news = asyncio.Event()
+        self._is_closed = False
+
+    def wake(self) -> None:
+        """Note that there may be new records."""
+        self._news.set()
+
+    async def poll(self, *, records_max: int, timeout_s: float) -> Sequence[Record]:
+        """Return the next records; empty after `timeout_s` seconds without any."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + timeout_s
+        while not self._is_closed:
+            self._news.clear()
+            if self._next_offset is None:
+                self._next_offset = await self._loaded()
+            records = await self._log.read(self.topic, next_offset=self._next_offset, records_max=records_max)
+            if records:
+                self._next_offset = records[-1].offset + 1
+                return records
+            left_s = deadline_s - loop.time()
+            if left_s <= 0:
+                return []
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left_s, _SAFETY_POLL_S)):
+                    await self._news.wait()
+        return []
+
+    async def rewind(self) -> None:
+        """Forget what was polled; the next poll loads the position again."""
+        self._next_offset = None
+
+    async def close(self) -> None:
+        """End the subscription; a poll that waits returns empty."""
+        self._is_closed = True
+        self._news.set()
+        self._log.forget(self)
+
+    async def _loaded(self) -> int:
+        try:
+            return await self._load_position(0)
+        except DatabaseUnavailable as error:
+            raise EventLogUnavailable(str(error)) from error

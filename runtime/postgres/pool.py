@@ -1,0 +1,149 @@
+"""Open a pool of connections, and tell a lost server from a wrong statement."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeAlias
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import asyncpg
+
+from runtime.clock import Clock, SystemClock
+from runtime.errors import UserError
+from runtime.postgres.settings import EMBEDDED, PostgresSettings
+
+if TYPE_CHECKING:
+    from asyncpg.pool import PoolConnectionProxy
+
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
+Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+_RETRY_DELAY_S = 0.1
+_CLIENT_MARGIN_S = 5
+
+_LOST: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.TooManyConnectionsError,
+)
+_REFUSED: tuple[type[BaseException], ...] = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.InsufficientPrivilegeError,
+    ValueError,
+)
+
+
+class DatabaseUnavailable(Exception):  # noqa: N818 - reads as the state that it reports
+    """Raised when the database cannot be reached or the connection was lost.
+
+    When a connection is lost during COMMIT, nobody knows whether the transaction took place: what is tried again must
+    be idempotent.
+    """
+
+
+def is_connection_loss(error: BaseException) -> bool:
+    """Return whether the error says that the server is away, not that the statement is wrong."""
+    if isinstance(error, asyncpg.QueryCanceledError):
+        return False
+    if isinstance(error, asyncpg.InterfaceError):
+        return "clos" in str(error) or "released" in str(error)
+    if isinstance(error, asyncpg.InternalClientError):
+        return "connection" in str(error)
+    return isinstance(error, _LOST)
+
+
+@asynccontextmanager
+async def acquired(pool: Pool, *, timeout_s: float = 10) -> AsyncIterator[Connection]:
+    """Lend a connection of the pool.
+
+    Raises:
+        DatabaseUnavailable: When none can be had in time, or the connection is lost while it is lent.
+    """
+    try:
+        async with pool.acquire(timeout=timeout_s) as connection:
+            yield connection
+    except Exception as error:
+        if is_connection_loss(error):
+            raise DatabaseUnavailable(str(error) or type(error).__name__) from error
+        raise
+
+
+async def open_pool(
+    dsn: str, settings: PostgresSettings | None = None, *, wait_s: float | None = None, clock: Clock | None = None
+) -> Pool:
+    """Open a pool; wait for a server that is still starting.
+
+    Args:
+        dsn: A postgresql:// URL; for the embedded server the one its `start` returned.
+        settings: Sizes and timeouts.
+        wait_s: How long to wait for the server; None takes it from the settings.
+        clock: For tests.
+
+    Raises:
+        UserError: When the server cannot be reached in time, or refuses us (password, database, role).
+    """
+    settings = settings or PostgresSettings()
+    clock = clock or SystemClock()
+    if dsn == EMBEDDED:
+        raise UserError(
+            "The embedded PostgreSQL has not been started.", "start it first, or set postgres.dsn to a server's URL"
+        )
+    deadline_s = clock.monotonic_s() + (settings.wait_s if wait_s is None else wait_s)
+    while True:
+        try:
+            return await _create(dsn, settings)
+        except _REFUSED as error:
+            raise UserError(
+                f"PostgreSQL at {where(dsn)} refuses the connection: {error}.", "see postgres.dsn"
+            ) from None
+        except Exception as error:
+            if not is_connection_loss(error):
+                raise
+            if clock.monotonic_s() >= deadline_s:
+                raise UserError(
+                    f"PostgreSQL at {where(dsn)} cannot be reached: {error or type(error).__name__}.",
+                    "is the server running, and is postgres.dsn right?",
+                ) from None
+        await clock.sleep(_RETRY_DELAY_S)
+
+
+def where(dsn: str) -> str:
+    """Return host, port and database of a URL for people, without its password."""
+    try:
+        parts = urlsplit(dsn)
+        query = parse_qs(parts.query)
+        host = query.get("host", [parts.hostname or "localhost"])[0]
+        port = query.get("port", [str(parts.port or 5432)])[0]
+    except ValueError:
+        return "(unreadable URL)"
+    database = unquote(parts.path.lstrip("/")) or "the default database"
+    return f"host {host}, port {port}, database {database}"
+
+
+async def _create(dsn: str, settings: PostgresSettings) -> Pool:
+    pool: Pool = await asyncpg.create_pool(
+        dsn,
+        min_size=1,
+        max_size=settings.pool_size_max,
+        timeout=settings.connect_timeout_s,
+        command_timeout=settings.statement_timeout_s + _CLIENT_MARGIN_S,
+        server_settings={
+            "statement_timeout": f"{settings.statement_timeout_s}s",
+            "idle_in_transaction_session_timeout": f"{settings.statement_timeout_s}s",
+            "timezone": "UTC",
+            "jit": "off",
+        },
+    )
+    return pool
+
+
+async def close_pool(pool: Pool, *, timeout_s: float = 5) -> None:
+    """Close the pool; cut the connections that have not come back in time."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            await pool.close()
+    except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        pool.terminate()
