@@ -351,7 +351,7 @@ class BitcoinRpc:
 
     async def release(self, raw: bytes) -> None:
         """Unlock the inputs of a transaction that will not be sent; nothing happens to those not locked."""
-        inputs = {(entry.prev_txid[::-1].hex(), entry.prev_index) for entry in self._parsed("lockunspent", raw).inputs}
+        inputs = {(entry.txid[::-1].hex(), entry.index) for entry in self._parsed("lockunspent", raw).inputs}
         answer = await self._of_wallet("listlockunspent")
         locked = self._typed("listlockunspent", answer, list[_Outpoint])
         ours = [{"txid": entry.txid, "vout": entry.vout} for entry in locked if (entry.txid, entry.vout) in inputs]

@@ -178,8 +178,7 @@ class NodeGroup:
             self._is_told_none = False
             log_event(_LOGGER, logging.INFO, "nodes can be used again", node=up[0].node.name)
         leader = max(up, key=lambda follower: (follower.template_height, follower is self._leader))
-        assert leader.template is not None
-        if self._is_worth_publishing(leader, leader.template):
+        if leader.template is not None and self._is_worth_publishing(leader, leader.template):
             self._publish(leader, leader.template)
 
     def _is_worth_publishing(self, leader: Follower, template: Template) -> bool:

@@ -14,7 +14,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from nodes.errors import NodeBusy, NodeError, NodeUnreachable
 from nodes.jsonrpc import JsonRpc
@@ -67,7 +67,7 @@ class LitecoindRegtest:
             _Daemon(found, data_dir / "second", password=password, has_wallet=False),
         )
 
-    async def __aenter__(self) -> "LitecoindRegtest":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -110,7 +110,10 @@ class LitecoindRegtest:
             await node.stop()
 
     async def restart(self, index: int) -> None:
-        """Start one node again on its ports, whether it was stopped or killed, and wait until both are connected."""
+        """Start one node again on its ports, whether it was stopped or killed, and wait until both agree.
+
+        A killed node may have lost its newest blocks, and gets them again from the other.
+        """
         await self._nodes[index].stop()
         await self._nodes[index].start(peer_port=self._nodes[0].peer_port if index else None)
         if not index:
@@ -118,6 +121,7 @@ class LitecoindRegtest:
             with contextlib.suppress(NodeError):
                 await self._nodes[1].call("addnode", f"127.0.0.1:{self._nodes[0].peer_port}", "onetry")
         await self._wait_connected()
+        await self.wait_synced()
 
     async def kill(self, index: int) -> None:
         """End one node with SIGKILL."""
@@ -174,12 +178,12 @@ class LitecoindRegtest:
             UserError: When they do not agree in time.
         """
         async with _limit(SYNC_S_MAX, "the two litecoind do not agree on a tip"):
-            while await self.call("getbestblockhash", index=0) != await self.call("getbestblockhash", index=1):
+            while await self.call("getbestblockhash", index=0) != await self.call("getbestblockhash", index=1):  # noqa: ASYNC110  # another process
                 await asyncio.sleep(_LOOK_S)
 
     async def _wait_connected(self) -> None:
         async with _limit(SYNC_S_MAX, "the two litecoind do not connect to each other"):
-            while not await self.call("getconnectioncount", index=0):
+            while not await self.call("getconnectioncount", index=0):  # noqa: ASYNC110  # another process
                 await asyncio.sleep(_LOOK_S)
 
     async def _open_wallets(self) -> None:
