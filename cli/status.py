@@ -1,0 +1,98 @@
+"""`lodepool status`: how the running pool is doing."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+from google.protobuf.json_format import MessageToDict
+
+from cli.options import config_option, json_option, print_facts, print_json, print_rows
+from cli.reading import Services, hashrate_text, ratio_percent, read, time_text
+from cli.settings import Settings, load_settings
+from proto.lodepool.payouts.v1 import payouts_pb2
+from proto.lodepool.rewards.v1 import rewards_pb2
+from proto.lodepool.shares.v1 import shares_pb2
+from proto.lodepool.stratum.v1 import stratum_pb2
+from runtime.rpc.client import call
+from runtime.rpc.errors import RpcError
+
+
+@click.command(epilog="Example: lodepool status --json")
+@config_option
+@json_option
+def status(config: Path, *, as_json: bool) -> None:
+    """Show hashrate, sessions, blocks, balances, payouts and nodes of the running pool."""
+    settings = load_settings(config)
+    answers = read(settings, lambda stubs: collect(stubs, settings))
+    if as_json:
+        print_json({name: _plain(answer) for name, answer in answers.items()})
+    else:
+        _print(settings, answers)
+
+
+async def collect(stubs: Services, settings: Settings) -> dict[str, Any]:
+    """Ask every service of the pool; the answers by what they are about.
+
+    Raises:
+        Unavailable: A back-office service does not answer. A stratum worker that does not is left out.
+    """
+    coin = settings.coin.coin_id
+    blocks = await call(stubs.rewards.ListBlocks, rewards_pb2.ListBlocksRequest(coin=coin, page_size=1))
+    round_start = blocks.blocks[0].height if blocks.blocks else 0
+    pool = await call(
+        stubs.shares.GetPoolStats, shares_pb2.GetPoolStatsRequest(coin=coin, round_start_height=round_start)
+    )
+    workers = []
+    for stub in stubs.stratum:
+        try:
+            workers.append(await call(stub.GetStatus, stratum_pb2.GetStatusRequest(), timeout_s=2))
+        except RpcError:
+            continue
+    return {
+        "pool": pool,
+        "blocks": blocks,
+        "ledger": await call(stubs.rewards.GetLedgerTotals, rewards_pb2.GetLedgerTotalsRequest(coin=coin)),
+        "payer": await call(stubs.payouts.GetStatus, payouts_pb2.GetStatusRequest(coin=coin)),
+        "stratum": workers,
+    }
+
+
+def _plain(answer: Any) -> Any:  # a protobuf message of any service, or a list of them
+    if isinstance(answer, list):
+        return [_plain(item) for item in answer]
+    return MessageToDict(answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def _print(settings: Settings, answers: dict[str, Any]) -> None:
+    coin, pool, blocks = settings.coin, answers["pool"], answers["blocks"]
+    ledger, payer, workers = answers["ledger"], answers["payer"], answers["stratum"]
+    counts = blocks.counts
+    network_work = blocks.blocks[0].network_work if blocks.blocks else "0"
+    rejected = pool.counts.stale + pool.counts.duplicate + pool.counts.low_difficulty + pool.counts.invalid
+    print_facts(
+        {
+            "coin": f"{coin.name} {coin.network}",
+            "hashrate": f"{hashrate_text(pool.hashrates.hps_5m)} (5 min), {hashrate_text(pool.hashrates.hps_1h)} (1 h)",
+            "miners": f"{pool.account_count} accounts, {pool.worker_count} workers",
+            "sessions": f"{sum(w.session_count for w in workers)} on {len(workers)} processes",
+            "shares": f"{pool.counts.accepted} accepted, {rejected} rejected; last {time_text(pool.last_share_time_ms)}",
+            "effort": ratio_percent(pool.round_work, network_work),
+            "blocks": f"{counts.candidate} candidate, {counts.immature} immature, {counts.mature} mature, "
+            f"{counts.orphaned} orphaned",
+            "immature": coin.format_amount(ledger.immature_atomic),
+            "payable": coin.format_amount(ledger.payable_atomic),
+            "in payouts": coin.format_amount(ledger.reserved_atomic),
+            "paid": f"{coin.format_amount(ledger.paid_atomic)} in {payer.payouts_confirmed} payouts",
+            "payer": "held: " + payer.reason if payer.is_held else payer.reason or "ready",
+            "in review": payer.batches_in_review,
+        }
+    )
+    rows = [
+        (w.instance, node.name, "up" if node.is_up else "down", node.height, node.error)
+        for w in workers
+        for node in w.nodes
+    ]
+    print_rows("Nodes", ("instance", "node", "state", "height", "error"), rows, empty="No stratum worker answers.")
+    for worker in workers:
+        if worker.refusing_reason:
+            click.secho(f"{worker.instance} refuses shares: {worker.refusing_reason}", fg="red")
