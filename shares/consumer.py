@@ -1,0 +1,190 @@
+"""The loop that books the stream: poll, decode, one transaction, again."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from runtime.clock import Clock
+from runtime.eventlog.consumer import POLL_TIMEOUT_S, apply_batch
+from runtime.eventlog.interface import EventLog, Record
+from runtime.eventlog.positions import load_position
+from runtime.logs import log_event
+from runtime.postgres.pool import Connection, Pool, acquired
+from runtime.postgres.transactions import transact
+from shares import storage
+from shares.domain import Booking, Gap, Mark, ShareColumns
+from shares.errors import MalformedRecord
+from shares.keys import Keys, ensure_keys
+from shares.metrics import Counters
+from shares.records import decode_record
+
+TOPIC = "shares"
+GROUP = "shares"
+
+_log = logging.getLogger("lodepool.shares")
+
+
+@dataclass(slots=True, kw_only=True)
+class _Outcome:
+    """What one transaction did, reported once it is committed."""
+
+    booking: Booking
+    unfilled: list[Gap]
+    poison: list[tuple[Record, str]]
+
+
+class ShareConsumer:
+    """Books topic `shares` into slices.
+
+    Args:
+        pool: The database, migrated.
+        eventlog: Where the topic is.
+        clock: The time.
+        counters: Counted up.
+        batch_records_max: Records of one transaction.
+    """
+
+    def __init__(
+        self, *, pool: Pool, eventlog: EventLog, clock: Clock, counters: Counters, batch_records_max: int
+    ) -> None:
+        self._pool = pool
+        self._eventlog = eventlog
+        self._clock = clock
+        self._counters = counters
+        self._batch_records_max = batch_records_max
+        self._keys = Keys()
+
+    async def run(self) -> None:
+        """Book for ever; any error ends the loop, which then starts again from the stored position."""
+
+        async def position(partition: int) -> int:
+            async with acquired(self._pool) as connection:
+                return await load_position(connection, storage.SCHEMA, topic=TOPIC, partition=partition)
+
+        subscription = await self._eventlog.subscribe(TOPIC, group=GROUP, load_position=position)
+        try:
+            while True:
+                poll_time_ms = self._clock.now_ms()
+                records = await subscription.poll(records_max=self._batch_records_max, timeout_s=POLL_TIMEOUT_S)
+                if records:
+                    await self.book(records)
+                else:
+                    async with acquired(self._pool) as connection:
+                        await storage.save_booked_time(connection, topic=TOPIC, booked_time_ms=poll_time_ms)
+        finally:
+            await subscription.close()
+
+    async def book(self, records: Sequence[Record]) -> None:
+        """Book records, in order within each partition; those that were booked before change nothing."""
+        for partition in sorted({record.partition for record in records}):
+            batch = [record for record in records if record.partition == partition]
+            try:
+                await self._book_batch(batch)
+            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
+                await self._book_one_by_one(batch)
+
+    async def _book_one_by_one(self, records: Sequence[Record]) -> None:
+        """Find the record that the database refuses, set it aside and book the others."""
+        for record in records:
+            try:
+                await self._book_batch([record])
+            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+                await self._book_batch([record], refused=f"{type(error).__name__}: {error}")
+
+    async def _book_batch(self, records: Sequence[Record], *, refused: str | None = None) -> None:
+        decoded = {record.offset: refused or _decoded(record) for record in records}
+        await self._ensure_keys([entry for entry in decoded.values() if not isinstance(entry, str)])
+        outcomes: list[_Outcome] = []
+
+        async def apply(connection: Connection, fresh: Sequence[Record]) -> None:
+            outcomes.append(await self._apply(connection, fresh, decoded))
+
+        if await apply_batch(self._pool, schema=storage.SCHEMA, records=records, apply=apply):
+            self._report(outcomes[-1])
+
+    async def _ensure_keys(self, entries: Sequence[ShareColumns | Mark]) -> None:
+        batches = [entry for entry in entries if isinstance(entry, ShareColumns)]
+        coins = {entry.coin for entry in entries}
+        books = {(batch.coin, who.scheme) for batch in batches for who in batch.submitters}
+        workers = {(batch.coin, who.account, who.worker) for batch in batches for who in batch.submitters}
+        known = self._keys
+        if coins <= known.coins.keys() and books <= known.books.keys() and workers <= known.workers.keys():
+            return
+        known.limit()
+
+        async def work(connection: Connection) -> Keys:
+            return await ensure_keys(connection, self._keys, coins=coins, books=books, workers=workers)
+
+        self._keys = await transact(self._pool, work)
+
+    async def _apply(
+        self, connection: Connection, fresh: Sequence[Record], decoded: Mapping[int, ShareColumns | Mark | str]
+    ) -> _Outcome:
+        entries = [(record, decoded[record.offset]) for record in fresh]
+        batches = [entry for _, entry in entries if isinstance(entry, ShareColumns)]
+        instances = {entry.instance for _, entry in entries if not isinstance(entry, str)}
+        books = {(batch.coin, who.scheme) for batch in batches for who in batch.submitters}
+        booking = Booking(
+            instances=await storage.load_instances(connection, instances),
+            closed_heights=await storage.hold_books(connection, self._keys, books),
+        )
+        outcome = _Outcome(booking=booking, unfilled=[], poison=[])
+        for record, entry in entries:
+            _book_entry(outcome, record, entry)
+        await storage.write_booking(connection, self._keys, booking)
+        for record, problem in outcome.poison:
+            await storage.write_poison(
+                connection,
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                payload=record.payload,
+                error=problem,
+            )
+        last = fresh[-1]
+        await storage.save_booked_time(
+            connection, topic=last.topic, booked_time_ms=last.append_time_ms, partition=last.partition
+        )
+        return outcome
+
+    def _report(self, outcome: _Outcome) -> None:
+        booking, counters = outcome.booking, self._counters
+        counters.batches_total += 1
+        counters.shares_booked_total += booking.share_count
+        counters.shares_repeated_total += booking.repeated_count
+        counters.shares_late_total += sum(booking.late_counts.values())
+        counters.gaps_total += len(booking.gaps) + len(outcome.unfilled)
+        counters.records_poison_total += len(outcome.poison)
+        for gap in (*booking.gaps, *outcome.unfilled):
+            fields = {"instance": gap.instance, "first_seq": gap.first_seq, "last_seq": gap.last_seq}
+            log_event(_log, logging.ERROR, "shares missing in the stream", **fields)
+        for record, problem in outcome.poison:
+            place = {"partition": record.partition, "offset": record.offset}
+            log_event(_log, logging.ERROR, "share record set aside", **place, error=problem)
+        for coin, count in booking.late_counts.items():
+            log_event(_log, logging.WARNING, "late shares booked above their height", coin=coin, share_count=count)
+
+
+def _decoded(record: Record) -> ShareColumns | Mark | str:
+    """Return the record's content, or the problem with it."""
+    try:
+        return decode_record(record.payload)
+    except MalformedRecord as error:
+        return error.problem
+
+
+def _book_entry(outcome: _Outcome, record: Record, entry: ShareColumns | Mark | str) -> None:
+    try:
+        match entry:
+            case ShareColumns():
+                outcome.booking.add_batch(entry)
+            case Mark():
+                gap = outcome.booking.add_mark(entry)
+                if gap is not None:
+                    outcome.unfilled.append(gap)
+            case str():
+                outcome.poison.append((record, entry))
+    except MalformedRecord as error:
+        outcome.poison.append((record, error.problem))

@@ -1,0 +1,55 @@
+"""Errors of the shares service."""
+
+
+class ShareError(Exception):
+    """Base of this package's errors."""
+
+
+class MalformedRecord(ShareError):  # noqa: N818 - reads as the state that it reports
+    """Raised when a record of the stream breaks the contract; it is set aside and the stream goes on.
+
+    Attributes:
+        problem: The rule that is broken.
+    """
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+
+
+class WindowNotReady(ShareError):  # noqa: N818 - reads as the state that it reports
+    """Raised when the stream has not yet passed the block whose window is asked for.
+
+    Attributes:
+        missing: What is waited for, one sentence each.
+    """
+
+    def __init__(self, missing: tuple[str, ...]) -> None:
+        super().__init__("; ".join(missing))
+        self.missing = missing
+
+
+class WindowConflict(ShareError):  # noqa: N818 - reads as the state that it reports
+    """Raised when a request id is used again for another window.
+
+    Attributes:
+        request_id: The id.
+    """
+
+    def __init__(self, request_id: str) -> None:
+        super().__init__(f"request_id {request_id} was used for another window")
+        self.request_id = request_id
+
+
+class UnknownAccount(ShareError):  # noqa: N818 - reads as the state that it reports
+    """Raised when an account has never mined here.
+
+    Attributes:
+        coin: Coin id.
+        account: Its address.
+    """
+
+    def __init__(self, *, coin: str, account: str) -> None:
+        super().__init__(f"{account} has not mined {coin} here")
+        self.coin = coin
+        self.account = account
