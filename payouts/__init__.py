@@ -1,1 +1,13 @@
-"""payouts."""
+"""Pay people, exactly once: reserve, sign, store, broadcast, confirm, settle.
+
+Owns the schema `payouts`: batches, their items, what the operator holds, and accounts that cannot be paid. Money moves
+in the ledger, inside the same database transaction as the batch's change of state.
+
+Start with domain.py: the table of states and the rules. docs/PAYOUTS.md tells each state, each arrow between two
+effects and what a crash there does.
+
+Reading order: domain.py, transaction.py (what a signed transaction must be), migrations/, storage.py, lock.py, payer.py
+(the loop), review.py (what the operator may do), thresholds.py, service.py (gRPC), audit.py, main.py.
+
+May import: ledger, nodes, runtime, coins, proto. No other service.
+"""

@@ -1,0 +1,47 @@
+"""What can go wrong in payouts."""
+
+from uuid import UUID
+
+
+class PayoutError(Exception):
+    """Base of the payouts' errors."""
+
+
+class IllegalTransition(PayoutError):  # noqa: N818  # it says what has happened
+    """Raised when the table of states has no entry: a defect of the caller."""
+
+    def __init__(self, *, status: str, event: str) -> None:
+        super().__init__(f"a batch that is {status} does not {event}")
+        self.status = status
+        self.event = event
+
+
+class BatchMoved(PayoutError):  # noqa: N818  # it says what has happened
+    """Raised when a batch is no longer in the status that a change starts from: somebody else changed it."""
+
+    def __init__(self, batch_id: UUID, *, expected: str) -> None:
+        super().__init__(f"batch {batch_id} is no longer {expected}")
+        self.batch_id = batch_id
+        self.expected = expected
+
+
+class PayerLockLost(PayoutError):  # noqa: N818  # it says what has happened
+    """Raised when the connection that holds the payer's lock is gone; the payer stops at once."""
+
+    def __init__(self, coin: str) -> None:
+        super().__init__(f"the connection with the payer's lock of {coin} was lost")
+        self.coin = coin
+
+
+class Waiting(PayoutError):  # noqa: N818  # it says what has happened
+    """Raised when the payer has to wait for something; `reason` is the sentence the operator reads.
+
+    Attributes:
+        reason: What it waits for.
+        is_alarm: True when money stands still until somebody does something.
+    """
+
+    def __init__(self, reason: str, *, is_alarm: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.is_alarm = is_alarm

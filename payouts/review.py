@@ -1,0 +1,137 @@
+"""Let the operator give up a batch in review, once it is certain that its transaction can no longer confirm."""
+
+import logging
+from uuid import UUID
+
+from coins.coin import Coin
+from ledger import storage as ledger_storage
+from ledger.domain import Phase
+from nodes.errors import NodeError
+from nodes.interface import BitcoinWallet, BroadcastStatus
+from payouts import storage
+from payouts.config import PayoutSettings
+from payouts.domain import Arrow, Batch, BatchEvent, BatchStatus, resolutions
+from payouts.errors import BatchMoved
+from payouts.payer import Checkpoint, no_checkpoint
+from runtime.clock import Clock
+from runtime.logs import log_event
+from runtime.postgres.pool import Connection, Pool, acquired
+from runtime.postgres.transactions import transact
+from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+
+_log = logging.getLogger("lodepool.payouts")
+
+
+class Reviewer:
+    """Gives up batches for the operator.
+
+    Args:
+        coin: Whose.
+        settings: How deep a conflict must lie.
+        pool: The database.
+        wallet: Knows what became of a transaction.
+        clock: The time.
+        checkpoint: Called at each arrow.
+    """
+
+    def __init__(
+        self,
+        *,
+        coin: Coin,
+        settings: PayoutSettings,
+        pool: Pool,
+        wallet: BitcoinWallet,
+        clock: Clock,
+        checkpoint: Checkpoint = no_checkpoint,
+    ) -> None:
+        self._coin = coin
+        self._settings = settings
+        self._pool = pool
+        self._wallet = wallet
+        self._clock = clock
+        self._checkpoint = checkpoint
+
+    async def void(self, batch_id: UUID, *, reason: str, request_id: str) -> None:
+        """Return a batch's reservations to the balances. Repeating a request does nothing.
+
+        Raises:
+            NotFound: When there is no such batch.
+            InvalidArgument: When the reason or the request id is missing, or the id was used for something else.
+            FailedPrecondition: When the batch is not in review, or its transaction may still confirm.
+            Unavailable: When the wallet cannot be asked.
+        """
+        if not reason:
+            raise InvalidArgument("reason", "say why; it is kept with the batch")
+        if not request_id:
+            raise InvalidArgument("request_id", "must not be empty")
+        async with acquired(self._pool) as conn:
+            batch = await storage.get_batch(conn, batch_id)
+            if batch is None or batch.coin != self._coin.coin_id:
+                raise NotFound(f"there is no batch {batch_id} of {self._coin.coin_id}")
+            is_done = await conn.fetchval("SELECT true FROM payouts.request WHERE request_id = $1", request_id)
+        if not is_done:
+            await self._check_dead(batch)
+
+        async def give_up(conn: Connection) -> bool:
+            now_ms = self._clock.now_ms()
+            if not await storage.is_new_request(
+                conn, request_id=request_id, method="VoidBatch", subject=str(batch_id), now_ms=now_ms
+            ):
+                return False
+            items = await storage.items_of(conn, batch_id)
+            await storage.move(conn, batch, BatchEvent.VOID, now_ms=now_ms, reason=f"voided: {reason}")
+            await ledger_storage.apply(conn, resolutions(batch_id, batch.coin, items, phase=Phase.VOID))
+            await self._checkpoint(Arrow.VOIDING)
+            return True
+
+        try:
+            is_voided = await transact(self._pool, give_up)
+        except BatchMoved as error:
+            raise FailedPrecondition(f"{error}; look at it again") from error
+        if is_voided:
+            log_event(_log, logging.WARNING, "payout batch voided", batch_id=str(batch_id), reason=reason)
+            await self._checkpoint(Arrow.VOIDED)
+            await self._release(batch)
+
+    async def _check_dead(self, batch: Batch) -> None:
+        if batch.status is not BatchStatus.REVIEW:
+            raise FailedPrecondition(f"batch {batch.batch_id} is {batch.status}; only a batch in review can be voided")
+        if batch.raw is None:
+            return
+        try:
+            problem = await self._life(batch, batch.raw)
+        except NodeError as error:
+            raise Unavailable(f"whether the transaction is dead cannot be found out: {error}") from error
+        if problem:
+            raise FailedPrecondition(f"transaction {batch.txid_hex} may still confirm: {problem}")
+
+    async def _life(self, batch: Batch, raw: bytes) -> str:
+        """Return why the transaction may still confirm; empty when it cannot.
+
+        Only one thing kills a signed transaction: an input spent by another transaction in the chain. Where the wallet
+        cannot say so, the node is handed the bytes: should it take them, the batch is on its way and not dead.
+        """
+        depth = self._settings.confirmations
+        seen = await self._wallet.transaction(batch.txid_hex)
+        if seen is not None and seen.confirmations < 0:
+            is_deep = -seen.confirmations >= depth
+            return "" if is_deep else f"what conflicts with it is {-seen.confirmations} deep, {depth} are needed"
+        if seen is not None and seen.confirmations > 0:
+            return f"it has {seen.confirmations} confirmations"
+        if seen is not None and seen.is_in_mempool:
+            return "it is in the mempool"
+        outcome = await self._wallet.broadcast(raw)
+        if outcome.status is BroadcastStatus.CONFLICT:
+            return "another transaction in the mempool spends its inputs" if "mempool" in outcome.reason else ""
+        if outcome.status is BroadcastStatus.REJECTED:
+            return f"the node refuses it ({outcome.reason}), which others need not; spend one of its inputs otherwise"
+        return "the node has taken it; the payer follows it"
+
+    async def _release(self, batch: Batch) -> None:
+        """Unlock its inputs; when that fails they come free at the node's next start."""
+        if batch.raw is None:
+            return
+        try:
+            await self._wallet.release(batch.raw)
+        except NodeError as error:
+            log_event(_log, logging.WARNING, "inputs stayed locked", batch_id=str(batch.batch_id), reason=str(error))
