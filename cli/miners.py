@@ -59,7 +59,8 @@ def miners(address: str | None, config: Path, limit: int, *, as_json: bool) -> N
     print_facts(
         {
             "account": stats.account,
-            "hashrate": f"{hashrate_text(stats.hashrates.hps_5m)} (5 min), {hashrate_text(stats.hashrates.hps_1h)} (1 h)",
+            "hashrate, 5 min": hashrate_text(stats.hashrates.hps_5m),
+            "hashrate, 1 h": hashrate_text(stats.hashrates.hps_1h),
             "immature": coin.format_amount(balance.immature_atomic),
             "payable": coin.format_amount(balance.payable_atomic),
             "in payouts": coin.format_amount(balance.reserved_atomic),

@@ -1,7 +1,7 @@
 """The back office: shares, miners, rewards, payouts and gateway in one process, speaking gRPC to one another.
 
-Started by `lodepool up` as `python -m cli.office --config FILE`. Killing it loses nothing: the stratum workers go on and
-the journal waits.
+Started by `lodepool up` as `python -m cli.office --config FILE`. Killing it loses nothing: the stratum workers go on
+and the journal waits.
 """
 
 import asyncio

@@ -75,7 +75,8 @@ def _print(settings: Settings, answers: dict[str, Any]) -> None:
             "hashrate": f"{hashrate_text(pool.hashrates.hps_5m)} (5 min), {hashrate_text(pool.hashrates.hps_1h)} (1 h)",
             "miners": f"{pool.account_count} accounts, {pool.worker_count} workers",
             "sessions": f"{sum(w.session_count for w in workers)} on {len(workers)} processes",
-            "shares": f"{pool.counts.accepted} accepted, {rejected} rejected; last {time_text(pool.last_share_time_ms)}",
+            "shares": f"{pool.counts.accepted} accepted, {rejected} rejected",
+            "last share": time_text(pool.last_share_time_ms),
             "effort": ratio_percent(pool.round_work, network_work),
             "blocks": f"{counts.candidate} candidate, {counts.immature} immature, {counts.mature} mature, "
             f"{counts.orphaned} orphaned",
