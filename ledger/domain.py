@@ -55,7 +55,7 @@ class Code(StrEnum):
     NETWORK_FEE = "network_fee"
 
 
-class InvalidTransfer(ValueError):
+class InvalidTransfer(ValueError):  # noqa: N818 - the name says what is wrong, as in ledger.errors
     """Raised when a transfer breaks a rule that needs no look at the books: a defect of the caller."""
 
     def __init__(self, transfer_id: UUID, problem: str) -> None:
@@ -159,8 +159,8 @@ class OwnerBalance:
 class LedgerTotals:
     """Sums over one coin's ledger; atomic units.
 
-    `pool_fee_atomic` is the fee income; `network_fee_atomic` is the part of it that payouts have cost, so the pool keeps
-    pool_fee − network_fee. Always: coinbase = immature + payable + reserved + paid + pool_fee + remainder.
+    `pool_fee_atomic` is the fee income; `network_fee_atomic` is the part of it that payouts have cost, so the pool
+    keeps pool_fee − network_fee. Always: coinbase = immature + payable + reserved + paid + pool_fee + remainder.
     """
 
     coinbase_atomic: int = 0
@@ -341,6 +341,26 @@ def _moves_as_its_code_says(transfer: Transfer) -> bool:
 
 def _buckets(transfer: Transfer) -> tuple[Bucket, Bucket]:
     return transfer.debit.bucket, transfer.credit.bucket
+
+
+def resolves(transfer: Transfer, pending: Transfer) -> bool:
+    """Tell whether a POST or VOID fits the transfer it names: a reservation of the same accounts and amount."""
+    return (
+        pending.phase is Phase.PENDING
+        and pending.transfer_id == transfer.pending_id
+        and (pending.debit, pending.credit, pending.amount_atomic, pending.code)
+        == (transfer.debit, transfer.credit, transfer.amount_atomic, transfer.code)
+    )
+
+
+def mirrors(reversal: Transfer, original: Transfer) -> bool:
+    """Tell whether a REVERSAL fits the transfer it names: the same amount, the other way."""
+    return (
+        original.phase is Phase.POSTED
+        and original.transfer_id == reversal.reverses_id
+        and (original.debit, original.credit, original.amount_atomic)
+        == (reversal.credit, reversal.debit, reversal.amount_atomic)
+    )
 
 
 def effects(transfer: Transfer) -> tuple[tuple[LedgerAccount, Counters], tuple[LedgerAccount, Counters]]:

@@ -1,5 +1,7 @@
 """What the ledger refuses. Each refusal leaves the caller's database transaction without any effect of the call."""
 
+# ruff: noqa: N818  # the names say what happened
+
 from uuid import UUID
 
 from ledger.domain import LedgerAccount
