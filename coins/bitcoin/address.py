@@ -59,8 +59,9 @@ def decode(coin: Coin, text: str) -> Address:
     """
     if not text:
         raise _error(coin, text, "is empty")
-    separator = text.rfind("1")
-    hrp = text[:separator].lower()
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise _error(coin, text, "holds a space or a character outside ASCII")
+    hrp = text.rpartition("1")[0].lower()
     if hrp in _MWEB_HRPS:
         raise _error(coin, text, "is a Litecoin MWEB address, which a coinbase or a plain output cannot pay to")
     if len(text) > ADDRESS_CHARS_MAX:
@@ -68,7 +69,7 @@ def decode(coin: Coin, text: str) -> Address:
     if hrp in _hrps():
         return _decode_segwit(coin, text)
     if (unknown := [char for char in text if char not in _BASE58_VALUES]) or _is_bech32(text):
-        if separator > 0 and _is_bech32(text):
+        if _is_bech32(text):
             raise _error(coin, text, f"has the unknown prefix {hrp + '1'!r}")
         raise _error(coin, text, f"holds {unknown[0]!r}, a character addresses do not have")
     return _decode_base58(coin, text)

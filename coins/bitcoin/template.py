@@ -109,7 +109,7 @@ def parse_template(coin: Coin, answer: dict[str, object]) -> Template:
         coinbase_value_atomic=_integer(answer, "coinbasevalue", lowest=0, highest=_MONEY_MAX),
         transactions=transactions,
         witness_commitment=_witness_commitment(answer, transactions) if "segwit" in rules else None,
-        mweb=_mweb(answer) if coin.has_mweb and "mweb" in rules else None,
+        mweb=_mweb(answer, is_active="mweb" in rules) if coin.has_mweb else None,
         longpollid=_text(answer, "longpollid") if "longpollid" in answer else None,
         rules=rules,
         fees_atomic=sum(transaction.fee_atomic for transaction in transactions),
@@ -170,8 +170,9 @@ def _witness_commitment(answer: dict[str, object], transactions: tuple[TemplateT
     return script
 
 
-def _mweb(answer: dict[str, object]) -> bytes | None:
-    return _hex(answer, "mweb") if "mweb" in answer else None
+def _mweb(answer: dict[str, object], *, is_active: bool) -> bytes | None:
+    """Answer the extension block, which must be there once its rule is in force."""
+    return _hex(answer, "mweb") if is_active or "mweb" in answer else None
 
 
 def _name(field: str, path: str) -> str:
