@@ -43,7 +43,8 @@ def blocks(block_hash: str | None, config: Path, limit: int, *, as_json: bool) -
             {
                 "block": block.block_hash_hex,
                 "height": block.height,
-                "status": f"{STATUS_WORDS[block.status]}, {block.confirmations} of {block.maturity_blocks} confirmations",
+                "status": STATUS_WORDS[block.status],
+                "confirmations": f"{block.confirmations} of {block.maturity_blocks}",
                 "found": f"{time_text(block.found_time_ms)} by {block.account}.{block.worker}",
                 "reward": coin.format_amount(block.reward_atomic),
                 "pool fee": coin.format_amount(block.pool_fee_atomic),

@@ -42,7 +42,7 @@ class LocalPool:
         self.dsn = settings.postgres.dsn
 
     def pids(self) -> dict[str, int]:
-        """Return the process ids by name: postgres, office, shipper, stratum-0 …"""
+        """Return the process ids by name: postgres, office, shipper, stratum-0 and so on."""
         pids = self._supervisor.pids()
         postmaster_pid = self._postgres.postmaster_pid if self._postgres else None
         return {**pids, "postgres": postmaster_pid} if postmaster_pid else pids

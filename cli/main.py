@@ -23,7 +23,8 @@ from runtime.process import EXIT_USER_ERROR
 def root() -> None:
     """Lodepool, a mining pool server.
 
-    `lodepool demo` shows a whole pool at work; `lodepool init` writes a configuration for your own; `lodepool up` runs it.
+    `lodepool demo` shows a whole pool at work; `lodepool init` writes a configuration for your own; `lodepool up` runs
+    it.
     """
 
 

@@ -50,11 +50,12 @@ def render(
 def _facts(coin: Coin, progress: Progress, miners: Sequence[tuple[str, str, Miner]]) -> Table:
     counts = progress.blocks.counts
     accepted = sum(miner.stats.accepted for _, _, miner in miners)
+    booked = progress.pool.counts.accepted
     rejected = sum(miner.stats.rejected.total() for _, _, miner in miners)
     table = Table.grid(padding=(0, 3))
     table.add_row(
         f"[bold]{hashrate_text(progress.pool.hashrates.hps_1m)}[/bold] hashrate",
-        f"[bold]{accepted}[/bold] shares accepted, [bold]{progress.pool.counts.accepted}[/bold] booked, {rejected} rejected",
+        f"[bold]{accepted}[/bold] shares accepted, [bold]{booked}[/bold] booked, {rejected} rejected",
     )
     table.add_row(
         f"[bold]{progress.blocks_found}[/bold] blocks found",
