@@ -7,7 +7,7 @@ class PayoutError(Exception):
     """Base of the payouts' errors."""
 
 
-class IllegalTransition(PayoutError):  # noqa: N818  # it says what has happened
+class IllegalTransition(PayoutError):
     """Raised when the table of states has no entry: a defect of the caller."""
 
     def __init__(self, *, status: str, event: str) -> None:
@@ -16,7 +16,7 @@ class IllegalTransition(PayoutError):  # noqa: N818  # it says what has happened
         self.event = event
 
 
-class BatchMoved(PayoutError):  # noqa: N818  # it says what has happened
+class BatchMoved(PayoutError):
     """Raised when a batch is no longer in the status that a change starts from: somebody else changed it."""
 
     def __init__(self, batch_id: UUID, *, expected: str) -> None:
@@ -25,7 +25,7 @@ class BatchMoved(PayoutError):  # noqa: N818  # it says what has happened
         self.expected = expected
 
 
-class PayerLockLost(PayoutError):  # noqa: N818  # it says what has happened
+class PayerLockLost(PayoutError):
     """Raised when the connection that holds the payer's lock is gone; the payer stops at once."""
 
     def __init__(self, coin: str) -> None:
@@ -33,7 +33,7 @@ class PayerLockLost(PayoutError):  # noqa: N818  # it says what has happened
         self.coin = coin
 
 
-class Waiting(PayoutError):  # noqa: N818  # it says what has happened
+class Waiting(PayoutError):
     """Raised when the payer has to wait for something; `reason` is the sentence the operator reads.
 
     Attributes:

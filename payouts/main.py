@@ -1,0 +1,52 @@
+"""Compose the payout service."""
+
+from coins import registry
+from coins.settings import PoolSettings
+from ledger.storage import migrate_ledger
+from nodes.interface import BitcoinWallet
+from payouts.config import PayoutSettings
+from payouts.payer import Payer
+from payouts.review import Reviewer
+from payouts.service import SERVICE_NAME, PayoutServicer
+from payouts.storage import migrate_payouts
+from payouts.thresholds import MinerServiceThresholds
+from proto.lodepool.payouts.v1.payouts_pb2_grpc import add_PayoutServiceServicer_to_server
+from runtime.platform import Platform
+from runtime.process import keep_running
+from runtime.rpc.server import RpcServer
+
+
+async def run(settings: PayoutSettings, pool_settings: PoolSettings, platform: Platform, wallet: BitcoinWallet) -> None:
+    """Serve and pay until cancelled.
+
+    Args:
+        settings: The section [payouts].
+        pool_settings: Names the coin.
+        platform: What the process runs on.
+        wallet: Pays; closed by whoever made it.
+    """
+    coin = registry.get(pool_settings.coin)
+    await migrate_ledger(platform.pool)
+    await migrate_payouts(platform.pool)
+    payer = Payer(
+        coin=coin,
+        settings=settings,
+        pool=platform.pool,
+        wallet=wallet,
+        thresholds=MinerServiceThresholds(platform.clients, timeout_s=settings.miners_timeout_s),
+        clock=platform.clock,
+    )
+    reviewer = Reviewer(coin=coin, settings=settings, pool=platform.pool, wallet=wallet, clock=platform.clock)
+    servicer = PayoutServicer(
+        pool=platform.pool, payer=payer, reviewer=reviewer, clock=platform.clock, coin_id=coin.coin_id
+    )
+    server = RpcServer(
+        platform.directory.target("payouts"),
+        services=[(add_PayoutServiceServicer_to_server, servicer, SERVICE_NAME)],
+    )
+    await server.start()
+    try:
+        platform.ready("payouts")
+        await keep_running("payer", payer.run, clock=platform.clock)
+    finally:
+        await server.stop()
