@@ -8,7 +8,7 @@
 #define SCRATCH_BYTES ((size_t)LODE_SCRYPT_LANES_MAX * 1024 * BLOCK_BYTES)
 #define SCRATCH_KEPT_MAX 4
 
-/* Each width is compiled with both its functions; not every core uses both. */
+/* Each width is compiled with both its functions; one of them has no use. */
 #pragma GCC diagnostic ignored "-Wunused-function"
 
 #define CORE(name) narrow_##name
@@ -46,16 +46,21 @@ static const lode_scrypt_core NARROW = {
 #else
     .name = "portable",
 #endif
-    .mix_one = narrow_mix,
-    .mix_many = narrow_mix_pair,
+    .widths = {{1, narrow_mix}, {2, narrow_mix_pair}},
     .lanes = 2,
 };
 
 #if defined(__x86_64__)
 static const lode_scrypt_core AVX2 = {
-    .name = "avx2", .mix_one = avx2_one_mix, .mix_many = avx2_mix_pair, .lanes = 4};
+    .name = "avx2",
+    .widths = {{1, avx2_one_mix}, {2, avx2_one_mix_pair}, {4, avx2_mix_pair}},
+    .lanes = 4,
+};
 static const lode_scrypt_core AVX512 = {
-    .name = "avx512", .mix_one = avx512_one_mix, .mix_many = avx512_mix_pair, .lanes = 8};
+    .name = "avx512",
+    .widths = {{1, avx512_one_mix}, {2, avx512_one_mix_pair}, {4, avx512_mix}, {8, avx512_mix_pair}},
+    .lanes = 8,
+};
 #endif
 
 static const lode_scrypt_core *available[3];
@@ -196,7 +201,7 @@ void lode_scrypt(const lode_sha256_backend *sha256, const lode_scrypt_core *core
     hmac_key key;
     uint32_t block[32];
     scrypt_open(sha256, &key, block, data, bytes);
-    core->mix_one(block, scratch);
+    core->widths[0].mix(block, scratch);
     scrypt_close(sha256, &key, block, hash);
 }
 
@@ -209,12 +214,12 @@ void lode_scrypt_headers(const lode_sha256_backend *sha256, const lode_scrypt_co
         for (size_t i = 0; i < lanes; i++) {
             scrypt_open(sha256, &keys[i], blocks + 32 * i, headers[i], 80);
         }
-        if (lanes == 1) {
-            core->mix_one(blocks, scratch);
-        } else {
-            memset(blocks + 32 * lanes, 0, (core->lanes - lanes) * BLOCK_BYTES);
-            core->mix_many(blocks, scratch);
+        size_t width = 0;
+        while (core->widths[width].lanes < lanes) {
+            width++;
         }
+        memset(blocks + 32 * lanes, 0, (core->widths[width].lanes - lanes) * BLOCK_BYTES);
+        core->widths[width].mix(blocks, scratch);
         for (size_t i = 0; i < lanes; i++) {
             scrypt_close(sha256, &keys[i], blocks + 32 * i, hashes[i]);
         }

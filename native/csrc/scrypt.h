@@ -9,12 +9,18 @@
 
 #define LODE_SCRYPT_LANES_MAX 8
 
+#define LODE_SCRYPT_WIDTHS_MAX 4
+
+/* Mix blocks of 128 bytes in place, with 128 KiB of scratch memory a block, aligned to 64 bytes. */
+typedef void (*lode_scrypt_mix)(uint32_t *blocks, void *scratch);
+
 typedef struct {
     const char *name;
-    /* Mix `lanes` blocks of 128 bytes each in place, with `lanes * 128 KiB` of scratch memory aligned to 64 bytes.
-     * `mix_one` takes one block, `mix_many` exactly `lanes`. */
-    void (*mix_one)(uint32_t *blocks, void *scratch);
-    void (*mix_many)(uint32_t *blocks, void *scratch);
+    /* How many blocks can be mixed at a time: ascending from 1, and `lanes` of them is the largest. */
+    struct {
+        unsigned lanes;
+        lode_scrypt_mix mix;
+    } widths[LODE_SCRYPT_WIDTHS_MAX];
     unsigned lanes;
 } lode_scrypt_core;
 

@@ -107,24 +107,33 @@ int lode_job_key(const lode_job *job, uint8_t *key, const uint8_t *extranonce1, 
     return 0;
 }
 
-void lode_job_header(const lode_job *job, const lode_sha256_backend *sha256, const uint8_t *key, uint32_t header[20]) {
-    const size_t extranonce_bytes = job->key_bytes - 12;
-    uint8_t varying[64 * 2 + LODE_EXTRANONCE_BYTES_MAX];
-    uint32_t *root = header + 9;
+/* SHA-256d of the coinbase that the extranonces at the start of the key complete. */
+static void coinbase_hash(const lode_job *job, const lode_sha256_backend *sha256, const uint8_t *key,
+                          uint32_t hash[8]) {
+    uint8_t varying[128];
     memcpy(varying, job->tail, job->varying_blocks * 64);
-    memcpy(varying + job->extranonce_at, key, extranonce_bytes);
-    memcpy(root, job->midstate, 32);
-    sha256->compress(root, varying, job->varying_blocks);
-    sha256->compress(root, job->tail + job->varying_blocks * 64, job->fixed_blocks);
-    sha256->hash_again(root);
-    sha256->merkle_climb(root, job->branch, job->depth);
+    memcpy(varying + job->extranonce_at, key, job->key_bytes - 12);
+    memcpy(hash, job->midstate, 32);
+    sha256->compress(hash, varying, job->varying_blocks);
+    sha256->compress(hash, job->tail + job->varying_blocks * 64, job->fixed_blocks);
+    sha256->hash_again(hash);
+}
 
-    key += extranonce_bytes;
-    header[0] = lode_load_le32(key + 8);
+static void header_from_root(const lode_job *job, const uint8_t *key, const uint32_t root[8], uint32_t header[20]) {
+    const uint8_t *numbers = key + job->key_bytes - 12;
+    header[0] = lode_load_le32(numbers + 8);
     memcpy(header + 1, job->prev_words, 32);
-    header[17] = lode_load_le32(key);
+    memcpy(header + 9, root, 32);
+    header[17] = lode_load_le32(numbers);
     header[18] = lode_swap32(job->nbits);
-    header[19] = lode_load_le32(key + 4);
+    header[19] = lode_load_le32(numbers + 4);
+}
+
+void lode_job_header(const lode_job *job, const lode_sha256_backend *sha256, const uint8_t *key, uint32_t header[20]) {
+    uint32_t root[8];
+    coinbase_hash(job, sha256, key, root);
+    sha256->merkle_climb(root, job->branch, job->depth);
+    header_from_root(job, key, root, header);
 }
 
 int lode_meets(const uint8_t hash[32], const uint8_t target[32]) {
@@ -166,17 +175,38 @@ static int verify_scrypt(const lode_job *job, const uint8_t *keys, const uint8_t
     return 0;
 }
 
+static void finish_sha256d(const lode_job *job, const lode_sha256_backend *sha256, const uint8_t *key,
+                           const uint32_t root[8], uint8_t out[32]) {
+    uint32_t header[20], hash[8];
+    header_from_root(job, key, root, header);
+    sha256->header(hash, header);
+    lode_store_words(out, hash, 8);
+}
+
 int lode_job_verify(const lode_job *job, const uint8_t *keys, const uint8_t *targets, size_t count,
                     uint8_t (*hashes)[32], uint8_t *verdicts) {
     if (job->algorithm == LODE_SCRYPT) {
         return verify_scrypt(job, keys, targets, count, hashes, verdicts);
     }
     const lode_sha256_backend *sha256 = lode_sha256_current();
+    size_t at = 0;
+    for (; at + 2 <= count; at += 2) {
+        const uint8_t *first = keys + at * job->key_bytes, *second = first + job->key_bytes;
+        uint32_t roots[2][8];
+        coinbase_hash(job, sha256, first, roots[0]);
+        coinbase_hash(job, sha256, second, roots[1]);
+        sha256->merkle_climb_pair(roots, job->branch, job->depth);
+        finish_sha256d(job, sha256, first, roots[0], hashes[at]);
+        finish_sha256d(job, sha256, second, roots[1], hashes[at + 1]);
+    }
+    if (at < count) {
+        const uint8_t *last = keys + at * job->key_bytes;
+        uint32_t root[8];
+        coinbase_hash(job, sha256, last, root);
+        sha256->merkle_climb(root, job->branch, job->depth);
+        finish_sha256d(job, sha256, last, root, hashes[at]);
+    }
     for (size_t i = 0; i < count; i++) {
-        uint32_t header[20], hash[8];
-        lode_job_header(job, sha256, keys + i * job->key_bytes, header);
-        sha256->header(hash, header);
-        lode_store_words(hashes[i], hash, 8);
         verdicts[i] = judge(job, hashes[i], targets + 32 * i);
     }
     return 0;
