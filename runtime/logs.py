@@ -31,7 +31,7 @@ def configure_logging(service: str, *, json: bool, level: str, stream: TextIO | 
         logging.getLogger(noisy).setLevel(max(logging.WARNING, root.level))
 
 
-def log_event(logger: logging.Logger, level: int, event: str, **fields: object) -> None:
+def log_event(logger: logging.Logger, level: int, event: str, /, **fields: object) -> None:
     """Log that something has happened.
 
     Args:

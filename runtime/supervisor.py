@@ -38,7 +38,7 @@ class ChildProcess:
     is_ready_awaited: bool = True
 
 
-class ChildFailed(LodepoolError):  # noqa: N818 - reads as the state that it reports
+class ChildFailed(LodepoolError):
     """Raised when a child ended before it was ever ready, with the exit code of an error for the operator.
 
     Attributes:

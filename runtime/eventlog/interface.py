@@ -43,7 +43,7 @@ LoadPosition: TypeAlias = Callable[[int], Awaitable[int]]
 """Partition → the offset to read next; 0 means from the beginning."""
 
 
-class EventLogUnavailable(Exception):  # noqa: N818 - reads as the state that it reports
+class EventLogUnavailable(Exception):
     """Raised when the log cannot be reached.
 
     A publish that ends so may have taken place: publishing it again can store it twice, which consumers must tell by

@@ -22,7 +22,7 @@ CREATE TABLE {schema}.position (
 """
 
 
-class PositionMoved(Exception):  # noqa: N818 - reads as the state that it reports
+class PositionMoved(Exception):
     """Raised when a position would go back: another process has consumed further meanwhile.
 
     Attributes:

@@ -11,8 +11,6 @@ import logging
 from collections.abc import Sequence
 from datetime import timedelta
 
-import asyncpg
-
 from runtime.clock import Clock, SystemClock
 from runtime.eventlog.interface import EventLogUnavailable, LoadPosition, OutRecord, Record
 from runtime.logs import log_event
@@ -37,6 +35,16 @@ FROM (
 ) AS sized
 WHERE bytes_before < $4
 ORDER BY log_offset
+"""
+
+_PRUNE_RECORDS_MAX = 1000
+_PRUNE = """
+DELETE FROM eventlog.record
+WHERE topic = $1 AND log_offset IN (
+    SELECT log_offset FROM eventlog.record
+    WHERE topic = $1 AND log_offset < $2 AND append_time < clock_timestamp() - $3::interval
+    ORDER BY log_offset LIMIT $4
+)
 """
 
 
@@ -72,7 +80,7 @@ class PostgresEventLog:
             async with acquired(self._pool) as connection:
                 query = "SELECT eventlog.append($1, $2::bytea[], $3::bytea[])"
                 await connection.execute(query, topic, keys, payloads, timeout=_PUBLISH_TIMEOUT_S)
-        except DatabaseUnavailable as error:
+        except (DatabaseUnavailable, TimeoutError) as error:
             raise EventLogUnavailable(str(error)) from error
 
     async def subscribe(self, topic: str, *, group: str, load_position: LoadPosition) -> "PostgresSubscription":
@@ -91,20 +99,17 @@ class PostgresEventLog:
             keep: What is younger stays.
             below_offset: The smallest position of all consumers: what somebody still has to read stays.
         """
+        deleted_count = 0
         try:
-            async with acquired(self._pool) as connection:
-                status = await connection.execute(
-                    """
-                    DELETE FROM eventlog.record
-                    WHERE topic = $1 AND log_offset < $2 AND append_time < clock_timestamp() - $3::interval
-                    """,
-                    topic,
-                    below_offset,
-                    keep,
-                )
-        except DatabaseUnavailable as error:
+            while True:
+                async with acquired(self._pool) as connection:
+                    status = await connection.execute(_PRUNE, topic, below_offset, keep, _PRUNE_RECORDS_MAX)
+                chunk_count = int(status.rpartition(" ")[2])
+                deleted_count += chunk_count
+                if chunk_count < _PRUNE_RECORDS_MAX:
+                    return deleted_count
+        except (DatabaseUnavailable, TimeoutError) as error:
             raise EventLogUnavailable(str(error)) from error
-        return int(status.rpartition(" ")[2])
 
     async def close(self) -> None:
         """Stop listening; the pool stays open, it is the caller's."""
@@ -120,7 +125,7 @@ class PostgresEventLog:
         try:
             async with acquired(self._pool) as connection:
                 rows = await connection.fetch(_SELECT, topic, next_offset, records_max, _POLL_BYTES_MAX)
-        except DatabaseUnavailable as error:
+        except (DatabaseUnavailable, TimeoutError) as error:
             raise EventLogUnavailable(str(error)) from error
         return [
             Record(
@@ -144,7 +149,7 @@ class PostgresEventLog:
             try:
                 async with acquired(self._pool) as connection:
                     await self._listen_on(connection)
-            except (DatabaseUnavailable, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:
                 log_event(_log, logging.DEBUG, "event log listener lost", error=str(error))
             await self._clock.sleep(_LISTEN_RETRY_S)
 

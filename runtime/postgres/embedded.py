@@ -188,7 +188,7 @@ class EmbeddedPostgres:
     def _owner_is_gone(self) -> bool:
         if not self._take_lock():
             return False
-        assert self._lock is not None  # noqa: S101 - _take_lock has just set it
+        assert self._lock is not None
         self._lock.close()
         self._lock = None
         return True

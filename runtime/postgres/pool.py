@@ -1,6 +1,7 @@
 """Open a pool of connections, and tell a lost server from a wrong statement."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeAlias
@@ -10,6 +11,7 @@ import asyncpg
 
 from runtime.clock import Clock, SystemClock
 from runtime.errors import UserError
+from runtime.logs import log_event
 from runtime.postgres.settings import EMBEDDED, PostgresSettings
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+
+_log = logging.getLogger("lodepool.postgres")
 
 _RETRY_DELAY_S = 0.1
 _CLIENT_MARGIN_S = 5
@@ -27,6 +31,15 @@ _LOST: tuple[type[BaseException], ...] = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.TooManyConnectionsError,
+    # The driver's state machine when the server vanished in the middle of an exchange.
+    asyncpg.InternalClientError,
+)
+_DRIVER: tuple[type[BaseException], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
 )
 _REFUSED: tuple[type[BaseException], ...] = (
     asyncpg.InvalidAuthorizationSpecificationError,
@@ -36,7 +49,7 @@ _REFUSED: tuple[type[BaseException], ...] = (
 )
 
 
-class DatabaseUnavailable(Exception):  # noqa: N818 - reads as the state that it reports
+class DatabaseUnavailable(Exception):
     """Raised when the database cannot be reached or the connection was lost.
 
     When a connection is lost during COMMIT, nobody knows whether the transaction took place: what is tried again must
@@ -49,9 +62,7 @@ def is_connection_loss(error: BaseException) -> bool:
     if isinstance(error, asyncpg.QueryCanceledError):
         return False
     if isinstance(error, asyncpg.InterfaceError):
-        return "clos" in str(error) or "released" in str(error)
-    if isinstance(error, asyncpg.InternalClientError):
-        return "connection" in str(error)
+        return "closed" in str(error) or "closing" in str(error)
     return isinstance(error, _LOST)
 
 
@@ -63,12 +74,37 @@ async def acquired(pool: Pool, *, timeout_s: float = 10) -> AsyncIterator[Connec
         DatabaseUnavailable: When none can be had in time, or the connection is lost while it is lent.
     """
     try:
-        async with pool.acquire(timeout=timeout_s) as connection:
-            yield connection
+        connection = await pool.acquire(timeout=timeout_s)
     except Exception as error:
         if is_connection_loss(error):
-            raise DatabaseUnavailable(str(error) or type(error).__name__) from error
+            raise DatabaseUnavailable(_described(error)) from error
         raise
+    try:
+        yield connection
+    except _DRIVER as error:
+        # OSError and TimeoutError may come from the borrower's own work: only a closed connection makes them ours.
+        is_foreign = isinstance(error, OSError | TimeoutError)
+        if connection.is_closed() or (not is_foreign and is_connection_loss(error)):
+            raise DatabaseUnavailable(_described(error)) from error
+        raise
+    finally:
+        await _give_back(pool, connection)
+
+
+async def _give_back(pool: Pool, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
+    """Return the connection to the pool.
+
+    A failure says only that the connection was lost meanwhile: the pool has dropped it, and the borrower's work has
+    already succeeded or failed by itself.
+    """
+    try:
+        await pool.release(connection)
+    except _DRIVER as error:
+        log_event(_log, logging.DEBUG, "connection dropped", error=_described(error))
+
+
+def _described(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 async def open_pool(
@@ -104,7 +140,7 @@ async def open_pool(
                 raise
             if clock.monotonic_s() >= deadline_s:
                 raise UserError(
-                    f"PostgreSQL at {where(dsn)} cannot be reached: {error or type(error).__name__}.",
+                    f"PostgreSQL at {where(dsn)} cannot be reached: {_described(error)}.",
                     "is the server running, and is postgres.dsn right?",
                 ) from None
         await clock.sleep(_RETRY_DELAY_S)

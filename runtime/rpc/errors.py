@@ -21,13 +21,13 @@ class RpcError(Exception):
         self.message = message
 
 
-class NotFound(RpcError):  # noqa: N818 - named like its gRPC status
+class NotFound(RpcError):
     """Raised when the named thing does not exist."""
 
     status = grpc.StatusCode.NOT_FOUND
 
 
-class InvalidArgument(RpcError):  # noqa: N818 - named like its gRPC status
+class InvalidArgument(RpcError):
     """Raised when a field of the request is wrong.
 
     Attributes:
@@ -43,13 +43,13 @@ class InvalidArgument(RpcError):  # noqa: N818 - named like its gRPC status
         self.problem = problem
 
 
-class FailedPrecondition(RpcError):  # noqa: N818 - named like its gRPC status
+class FailedPrecondition(RpcError):
     """Raised when the request is right but the state does not allow it now."""
 
     status = grpc.StatusCode.FAILED_PRECONDITION
 
 
-class Unavailable(RpcError):  # noqa: N818 - named like its gRPC status
+class Unavailable(RpcError):
     """Raised when the other side, or what it needs, is away or too slow; trying again later can help."""
 
     status = grpc.StatusCode.UNAVAILABLE
