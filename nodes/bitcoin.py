@@ -49,16 +49,6 @@ LONGPOLL_TIMEOUT_S: Final = 3600.0
 often would use them up. TCP keepalive notices a dead node much earlier."""
 UNSPENT_MAX: Final = 100_000
 
-_CONFLICT_WORDS: Final = (
-    "missingorspent",
-    "missing inputs",
-    "missing-inputs",
-    "txn-mempool-conflict",
-    "spends-conflicting-tx",
-    "rejecting replacement",
-)
-_KNOWN_WORDS: Final = ("txn-already-known", "txn-already-in-mempool", "already in block chain")
-
 T = TypeVar("T")
 
 
@@ -194,15 +184,8 @@ class BitcoinRpc:
             if error.code == RPC_DESERIALIZATION_ERROR:
                 return SubmitOutcome(status=SubmitStatus.REJECTED, reason=error.message)
             raise
-        match answer:
-            case None:
-                return SubmitOutcome(status=SubmitStatus.ACCEPTED)
-            case "duplicate":
-                return SubmitOutcome(status=SubmitStatus.DUPLICATE, reason=answer)
-            case "inconclusive" | "duplicate-inconclusive":
-                return SubmitOutcome(status=SubmitStatus.INCONCLUSIVE, reason=str(answer))
-            case str(reason):
-                return SubmitOutcome(status=SubmitStatus.REJECTED, reason=reason)
+        if answer is None or isinstance(answer, str):
+            return SubmitOutcome.from_answer(answer or "")
         raise self._invalid("submitblock", expected="null or a reason", got=type(answer).__name__)
 
     async def address_info(self, address: str) -> AddressInfo:
@@ -393,16 +376,12 @@ class BitcoinRpc:
             return
 
     async def _refused(self, error: NodeRpcError, txid_hex: str) -> BroadcastOutcome:
-        """Sort a refusal; an input "spent" by this very transaction means that it is in the chain already."""
-        reason = error.message
-        if error.code == RPC_VERIFY_ALREADY_IN_CHAIN or any(word in reason for word in _KNOWN_WORDS):
-            return BroadcastOutcome(status=BroadcastStatus.ALREADY_KNOWN, reason=reason)
-        if any(word in reason.lower() for word in _CONFLICT_WORDS):
-            is_known = await self._is_known_transaction(txid_hex)
-            status = BroadcastStatus.ALREADY_KNOWN if is_known else BroadcastStatus.CONFLICT
-            return BroadcastOutcome(status=status, reason=reason)
+        """Sort a refusal, having looked again whether the node knows the transaction after all."""
+        if error.code == RPC_VERIFY_ALREADY_IN_CHAIN:
+            return BroadcastOutcome(status=BroadcastStatus.ALREADY_KNOWN, reason=error.message)
         if error.code in (RPC_DESERIALIZATION_ERROR, RPC_VERIFY_ERROR, RPC_VERIFY_REJECTED):
-            return BroadcastOutcome(status=BroadcastStatus.REJECTED, reason=reason)
+            is_known = await self._is_known_transaction(txid_hex)
+            return BroadcastOutcome.from_refusal(error.message, is_known=is_known)
         raise error
 
     async def _is_known_transaction(self, txid_hex: str) -> bool:

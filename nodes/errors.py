@@ -2,7 +2,7 @@
 
 `str()` of each is a sentence for the operator: what was wrong, and what to look at.
 """
-# ruff: noqa: N818  # the names say what happened: a node is unreachable, it is not an "error" of ours
+# the names say what happened: a node is unreachable, it is not an "error" of ours
 
 from runtime.errors import UserError
 

@@ -6,9 +6,19 @@ Hashes that end in `_hex` are the reversed hex people read; amounts are in atomi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol, Self
 
 from coins.bitcoin.template import Template
+
+_KNOWN_WORDS: Final = ("txn-already-known", "txn-already-in-mempool", "already in block chain", "already in utxo set")
+_CONFLICT_WORDS: Final = (
+    "missingorspent",
+    "missing inputs",
+    "missing-inputs",
+    "txn-mempool-conflict",
+    "spends-conflicting-tx",
+    "rejecting replacement",
+)
 
 
 class SubmitStatus(StrEnum):
@@ -45,6 +55,19 @@ class SubmitOutcome:
 
     status: SubmitStatus
     reason: str = ""
+
+    @classmethod
+    def from_answer(cls, reason: str) -> Self:
+        """Sort the answer of `submitblock`; empty means accepted. Source: BIP 22."""
+        match reason:
+            case "":
+                return cls(status=SubmitStatus.ACCEPTED)
+            case "duplicate":
+                return cls(status=SubmitStatus.DUPLICATE, reason=reason)
+            case "inconclusive" | "duplicate-inconclusive":
+                return cls(status=SubmitStatus.INCONCLUSIVE, reason=reason)
+            case _:
+                return cls(status=SubmitStatus.REJECTED, reason=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,6 +118,23 @@ class BroadcastOutcome:
 
     status: BroadcastStatus
     reason: str = ""
+
+    @classmethod
+    def from_refusal(cls, reason: str, *, is_known: bool) -> Self:
+        """Sort the refusal of `sendrawtransaction`.
+
+        Args:
+            reason: The node's words.
+            is_known: Whether the mempool or the chain hold this very transaction: then an input that is spent was
+                spent by it.
+        """
+        words = reason.lower()
+        if any(word in words for word in _KNOWN_WORDS):
+            return cls(status=BroadcastStatus.ALREADY_KNOWN, reason=reason)
+        if any(word in words for word in _CONFLICT_WORDS):
+            status = BroadcastStatus.ALREADY_KNOWN if is_known else BroadcastStatus.CONFLICT
+            return cls(status=status, reason=reason)
+        return cls(status=BroadcastStatus.REJECTED, reason=reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

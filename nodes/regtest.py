@@ -6,7 +6,6 @@ Everything listens on loopback only.
 
 import asyncio
 import contextlib
-import ctypes
 import os
 import secrets
 import shutil
@@ -20,6 +19,7 @@ from nodes.errors import NodeBusy, NodeError, NodeUnreachable
 from nodes.jsonrpc import JsonRpc
 from nodes.settings import NodeSettings
 from runtime.errors import UserError
+from runtime.process import launch_command
 
 BINARY_DEFAULT: Final = Path("/usr/lib/litecoin/litecoind")
 POOL_WALLET: Final = "pool"
@@ -33,7 +33,6 @@ SYNC_S_MAX: Final = 30.0
 START_ATTEMPTS_MAX: Final = 3
 _LOOK_S: Final = 0.05
 _RPC_USER: Final = "lodepool"
-_PR_SET_PDEATHSIG: Final = 1
 
 
 def find_litecoind() -> Path | None:
@@ -147,7 +146,7 @@ class LitecoindRegtest:
         """
         to = address or await self.new_address(MINER_WALLET)
         hashes = await self.call("generatetoaddress", count, to)
-        assert isinstance(hashes, list)  # noqa: S101  # the method's promise
+        assert isinstance(hashes, list)  # the method's promise
         await self.wait_synced()
         return tuple(str(entry) for entry in hashes)
 
@@ -190,8 +189,8 @@ class LitecoindRegtest:
         """Create the wallets, or load them: a restarted node does not by itself."""
         loaded = await self.call("listwallets")
         stored = await self.call("listwalletdir")
-        assert isinstance(loaded, list)  # noqa: S101  # the method's promise
-        assert isinstance(stored, dict)  # noqa: S101  # the method's promise
+        assert isinstance(loaded, list)  # the method's promise
+        assert isinstance(stored, dict)  # the method's promise
         names = {entry["name"] for entry in stored["wallets"]}
         for wallet in (POOL_WALLET, MINER_WALLET):
             if wallet not in loaded:
@@ -236,11 +235,10 @@ class _Daemon:
             if attempt or not self._rpc_port:
                 self._rpc_port, self.peer_port = _free_ports(2)
             self._process = await asyncio.create_subprocess_exec(
-                *self._arguments(peer_port),
+                *launch_command(self._arguments(peer_port)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
-                preexec_fn=_die_with_parent,
             )
             self._rpc = JsonRpc(self.settings(name="litecoind", wallet=""), name="litecoind")
             if await self._is_ready():
@@ -274,7 +272,7 @@ class _Daemon:
 
     async def _is_ready(self) -> bool:
         """Return True once it answers, False when its process has ended or the time is up."""
-        assert self._process is not None  # noqa: S101  # called by start only
+        assert self._process is not None  # called by start only
         try:
             async with asyncio.timeout(START_S_MAX):
                 while self._process.returncode is None:
@@ -330,11 +328,6 @@ def _free_ports(count: int) -> tuple[int, ...]:
         for entry in sockets:
             entry.bind(("127.0.0.1", 0))
         return tuple(entry.getsockname()[1] for entry in sockets)
-
-
-def _die_with_parent() -> None:
-    """Ask the kernel to end this child when its parent is gone, even by SIGKILL."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @contextlib.asynccontextmanager

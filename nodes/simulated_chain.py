@@ -31,7 +31,7 @@ MEDIAN_BLOCKS: Final = 11
 Outpoint = tuple[bytes, int]
 
 
-class TransactionRefused(Exception):  # noqa: N818  # what happened to it
+class TransactionRefused(Exception):  # what happened to it
     """Raised when a transaction may not enter the mempool; `code` and `reason` are a real node's."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -108,11 +108,14 @@ class SimulatedChain:
         """Return the last block of the active chain."""
         return self.active[-1]
 
-    @property
-    def median_time_s(self) -> int:
-        """Return the median time of the last 11 blocks; the next block must be later."""
-        times = sorted(stored.block.header.time_s for stored in self.active[-MEDIAN_BLOCKS:])
-        return times[len(times) // 2]
+    def median_time_s(self, parent: StoredBlock) -> int:
+        """Return the median time of a block and the ten below it; a block on top must be later."""
+        times: list[int] = []
+        below: StoredBlock | None = parent
+        while below is not None and len(times) < MEDIAN_BLOCKS:
+            times.append(below.block.header.time_s)
+            below = self.blocks.get(below.block.header.prev_hash)
+        return sorted(times)[len(times) // 2]
 
     def confirmations(self, stored: StoredBlock) -> int:
         """Return 1 for the tip and one more for each block below it; −1 outside of the active chain."""
@@ -145,7 +148,7 @@ class SimulatedChain:
             return "prev-blk-not-found"
         if parent.is_invalid:
             return "bad-prevblk"
-        if reason := self._header_problem(block, now_s=now_s, is_trusted=is_trusted):
+        if reason := self._header_problem(block, parent, now_s=now_s, is_trusted=is_trusted):
             return reason
         stored = StoredBlock(
             block=block, raw=raw, block_hash=block_hash, height=parent.height + 1, is_trusted=is_trusted
@@ -181,7 +184,7 @@ class SimulatedChain:
         """Return our active blocks that another chain does not have, lowest first."""
         return tuple(stored for stored in self.active if stored.block_hash not in other.blocks)
 
-    def _header_problem(self, block: Block, *, now_s: float, is_trusted: bool) -> str:
+    def _header_problem(self, block: Block, parent: StoredBlock, *, now_s: float, is_trusted: bool) -> str:
         header = block.header
         if header.nbits != self.nbits:
             return "bad-diffbits"
@@ -189,7 +192,7 @@ class SimulatedChain:
             return "high-hash"
         if header.time_s > now_s + FUTURE_S_MAX:
             return "time-too-new"
-        if header.prev_hash == self.tip.block_hash and header.time_s <= self.median_time_s:
+        if header.time_s <= self.median_time_s(parent):
             return "time-too-old"
         if block.merkle_root != header.merkle_root:
             return "bad-txnmrklroot"

@@ -25,7 +25,7 @@ _KIND_BY_NAME: Final = {"legacy": AddressKind.P2PKH, "p2sh-segwit": AddressKind.
 _HASH_BYTES: Final = 20
 
 
-class WalletRefused(Exception):  # noqa: N818  # what happened to the request
+class WalletRefused(Exception):  # what happened to the request
     """Raised when the wallet cannot do what was asked; `code` and `message` are a real node's."""
 
     def __init__(self, code: int, message: str) -> None:
