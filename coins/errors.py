@@ -7,7 +7,7 @@ class CoinError(Exception):
     """Raised when a value breaks a coin's rules; the base of all errors here."""
 
 
-class UnknownCoin(CoinError):  # noqa: N818  the name is part of the package's interface
+class UnknownCoin(CoinError):
     """Raised when no coin has the identifier that was asked for.
 
     Attributes:
