@@ -5,7 +5,7 @@ class ShareError(Exception):
     """Base of this package's errors."""
 
 
-class MalformedRecord(ShareError):  # noqa: N818 - reads as the state that it reports
+class MalformedRecord(ShareError):
     """Raised when a record of the stream breaks the contract; it is set aside and the stream goes on.
 
     Attributes:
@@ -17,7 +17,7 @@ class MalformedRecord(ShareError):  # noqa: N818 - reads as the state that it re
         self.problem = problem
 
 
-class WindowNotReady(ShareError):  # noqa: N818 - reads as the state that it reports
+class WindowNotReady(ShareError):
     """Raised when the stream has not yet passed the block whose window is asked for.
 
     Attributes:
@@ -29,7 +29,7 @@ class WindowNotReady(ShareError):  # noqa: N818 - reads as the state that it rep
         self.missing = missing
 
 
-class WindowConflict(ShareError):  # noqa: N818 - reads as the state that it reports
+class WindowConflict(ShareError):
     """Raised when a request id is used again for another window.
 
     Attributes:
@@ -39,17 +39,3 @@ class WindowConflict(ShareError):  # noqa: N818 - reads as the state that it rep
     def __init__(self, request_id: str) -> None:
         super().__init__(f"request_id {request_id} was used for another window")
         self.request_id = request_id
-
-
-class UnknownAccount(ShareError):  # noqa: N818 - reads as the state that it reports
-    """Raised when an account has never mined here.
-
-    Attributes:
-        coin: Coin id.
-        account: Its address.
-    """
-
-    def __init__(self, *, coin: str, account: str) -> None:
-        super().__init__(f"{account} has not mined {coin} here")
-        self.coin = coin
-        self.account = account

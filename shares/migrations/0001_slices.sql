@@ -21,7 +21,7 @@ CREATE TABLE coin (
 CREATE TABLE book (
     book_id smallint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     coin_key smallint NOT NULL REFERENCES coin,
-    scheme text NOT NULL CHECK (scheme <> ''),
+    scheme text COLLATE "C" NOT NULL CHECK (scheme <> ''),
     closed_height bigint NOT NULL DEFAULT -1 CHECK (closed_height >= -1),
     UNIQUE (coin_key, scheme)
 );

@@ -4,6 +4,7 @@ import asyncpg
 
 from runtime.postgres.pool import Connection
 from shares.errors import WindowConflict, WindowNotReady
+from shares.keys import Keys, ensure_keys
 from shares.storage import list_instances
 from shares.window import AccountWork, Readiness, WaitRules, Window, WindowEdge, WindowKind, WindowRequest, readiness
 
@@ -44,15 +45,7 @@ async def fix_window(connection: Connection, request: WindowRequest, *, rules: W
 
 
 async def _hold_book(connection: Connection, *, coin: str, scheme: str) -> asyncpg.Record:
-    await connection.execute("INSERT INTO shares.coin (coin) VALUES ($1) ON CONFLICT DO NOTHING", coin)
-    await connection.execute(
-        """
-        INSERT INTO shares.book (coin_key, scheme) SELECT coin_key, $2 FROM shares.coin WHERE coin = $1
-        ON CONFLICT DO NOTHING
-        """,
-        coin,
-        scheme,
-    )
+    await ensure_keys(connection, Keys(), coins={coin}, books={(coin, scheme)}, workers=())
     row = await connection.fetchrow(
         """
         SELECT book.book_id, book.coin_key, book.closed_height FROM shares.book JOIN shares.coin USING (coin_key)
