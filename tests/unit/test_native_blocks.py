@@ -9,7 +9,8 @@ import pytest
 import native
 from native import reference
 
-BLOCKS = [json.loads(path.read_text()) for path in sorted(Path("tests/vectors/blocks").glob("*.json"))]
+VECTORS = Path(__file__).parent.parent / "vectors" / "blocks"
+BLOCKS = [json.loads(path.read_text()) for path in sorted(VECTORS.glob("*.json"))]
 MINED_HERE = [block for block in BLOCKS if "coinbase" in block]
 JOBS = [native.ShareJob, reference.ShareJob]
 
