@@ -23,7 +23,10 @@ def extensions():
         return []
     from Cython.Build import cythonize
 
-    sources = ["native/_native.pyx", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "native/csrc").glob("*.c"))]
+    sources = [
+        "native/_native.pyx",
+        *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "native/csrc").glob("*.c")),
+    ]
     extension = Extension(
         "native._native",
         sources,
