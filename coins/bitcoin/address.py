@@ -20,6 +20,7 @@ _BECH32_GENERATOR: Final = (0x3B6A57B2, 0x26508E6D, 0x1EA119FA, 0x3D4233DD, 0x2A
 _BECH32_CHECKSUM_CHARS = 6
 _BECH32_CONSTANT = 1
 _BECH32M_CONSTANT = 0x2BC830A3
+_HRPS: Final = frozenset(coin.bech32_hrp for coin in all_coins())
 _MWEB_HRPS: Final = frozenset({"ltcmweb", "tmweb"})
 
 _WITNESS_V0_KINDS: Final = {20: AddressKind.P2WPKH, 32: AddressKind.P2WSH}
@@ -66,7 +67,7 @@ def decode(coin: Coin, text: str) -> Address:
         raise _error(coin, text, "is a Litecoin MWEB address, which a coinbase or a plain output cannot pay to")
     if len(text) > ADDRESS_CHARS_MAX:
         raise _error(coin, text, f"has {len(text)} characters, more than any address")
-    if hrp in _hrps():
+    if hrp in _HRPS:
         return _decode_segwit(coin, text)
     if (unknown := [char for char in text if char not in _BASE58_VALUES]) or _is_bech32(text):
         if _is_bech32(text):
@@ -263,10 +264,6 @@ def _is_bech32(text: str) -> bool:
 
 def _looks_base58(text: str) -> bool:
     return 20 <= len(text) <= 45
-
-
-def _hrps() -> frozenset[str]:
-    return frozenset(coin.bech32_hrp for coin in all_coins())
 
 
 def _first_chars(version: int) -> str:
