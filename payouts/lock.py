@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import asyncpg
+
 from payouts.errors import PayerLockLost
 from runtime.postgres.pool import Connection, DatabaseUnavailable, Pool, acquired
 
@@ -37,7 +39,7 @@ class HeldLock:
         Raises:
             PayerLockLost: When it is not.
         """
-        if self.lost.is_set() or self.connection.is_closed():
+        if self.lost.is_set() or is_gone(self.connection):
             raise PayerLockLost(self.coin_id)
         is_held = await self.connection.fetchval(
             """
@@ -59,6 +61,14 @@ def lock_key(coin_id: str) -> int:
     return int.from_bytes(hashlib.sha256(coin_id.encode()).digest()[:4], "big", signed=True)
 
 
+def is_gone(connection: Connection) -> bool:
+    """Tell whether a session has ended; a pool takes a lent connection back as soon as it is closed."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+
+
 @asynccontextmanager
 async def try_lock(pool: Pool, coin_id: str) -> AsyncIterator[HeldLock | None]:
     """Hold the lock inside the block; None when another payer has it.
@@ -67,7 +77,7 @@ async def try_lock(pool: Pool, coin_id: str) -> AsyncIterator[HeldLock | None]:
         PayerLockLost: When the connection was lost inside the block.
         DatabaseUnavailable: When there is no connection to be had.
     """
-    is_entered = False
+    held: Connection | None = None
     try:
         async with acquired(pool) as connection:
             key = lock_key(coin_id)
@@ -80,14 +90,14 @@ async def try_lock(pool: Pool, coin_id: str) -> AsyncIterator[HeldLock | None]:
                 lost.set()
 
             connection.add_termination_listener(on_end)
-            is_entered = True
+            held = connection
             try:
                 yield HeldLock(coin_id=coin_id, connection=connection, lost=lost)
             finally:
-                if not connection.is_closed():
+                if not (lost.is_set() or is_gone(connection)):
                     connection.remove_termination_listener(on_end)
                     await connection.execute("SELECT pg_advisory_unlock($1::int, $2::int)", LOCK_NAMESPACE, key)
-    except DatabaseUnavailable as error:
-        if is_entered:
+    except (DatabaseUnavailable, asyncpg.InterfaceError) as error:
+        if held is not None and (isinstance(error, DatabaseUnavailable) or is_gone(held)):
             raise PayerLockLost(coin_id) from error
         raise

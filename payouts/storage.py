@@ -216,8 +216,8 @@ async def move(
     status: str = await conn.execute(
         """
         UPDATE payouts.batch
-        SET status = $3, reason = $4, update_time_ms = $5, confirmations = coalesce($6, confirmations),
-            confirm_time_ms = CASE WHEN $3 = 'confirmed' THEN $5 END
+        SET status = $3::text, reason = $4, update_time_ms = $5::bigint, confirmations = coalesce($6, confirmations),
+            confirm_time_ms = CASE WHEN $3::text = 'confirmed' THEN $5::bigint END
         WHERE batch_id = $1 AND status = $2
         """,
         batch.batch_id,
