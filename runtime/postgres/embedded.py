@@ -28,6 +28,9 @@ _WATCH_S = 0.1
 _START_S_MAX = 60.0
 _STOP_S_MAX = 30.0
 _BACKOFF_S_MAX = 2.0
+_LOG_END_BYTES_MAX = 4096
+# What the server says while the children of a killed one still run; they end by themselves.
+_TRANSIENT = ("is still in use", "already exists")
 _SYSTEM_USERS = ("postgres", "nobody")
 _SOCKET_DIR_BYTES_MAX = 80
 
@@ -291,7 +294,10 @@ class EmbeddedPostgres:
                 if status == "ready" and pid == self._process.pid:
                     return
                 await self._pause(deadline_s, "it does not become ready")
-            await self._pause(deadline_s, f"it ended with exit code {self._process.returncode}")
+            problem = f"it ended with exit code {self._process.returncode}"
+            if not any(text in self._log_end() for text in _TRANSIENT):
+                raise self._start_error(problem)
+            await self._pause(deadline_s, problem)
 
     def _spawn(self) -> subprocess.Popen[bytes]:
         command = [str(self._programs() / "postgres"), "-D", str(self._cluster_dir), "-k", str(self._socket_dir())]
@@ -316,9 +322,21 @@ class EmbeddedPostgres:
 
     async def _pause(self, deadline_s: float, problem: str) -> None:
         if self._clock.monotonic_s() >= deadline_s:
-            log = _last_lines(self._log_path.read_text(errors="replace")) if self._log_path.exists() else ""
-            raise UserError(f"The embedded PostgreSQL in {self._data_dir} does not start: {problem}. {log}".strip())
+            raise self._start_error(problem)
         await self._clock.sleep(_POLL_S)
+
+    def _start_error(self, problem: str) -> UserError:
+        return UserError(
+            f"The embedded PostgreSQL in {self._data_dir} does not start: {problem}. {self._log_end()}".strip(),
+            f"see {self._log_path}",
+        )
+
+    def _log_end(self) -> str:
+        if not self._log_path.exists():
+            return ""
+        with self._log_path.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - _LOG_END_BYTES_MAX))
+            return _last_lines(log.read().decode(errors="replace"))
 
 
 def read_postmaster(cluster_dir: Path) -> tuple[int | None, str]:
