@@ -55,7 +55,7 @@ class Code(StrEnum):
     NETWORK_FEE = "network_fee"
 
 
-class InvalidTransfer(ValueError):  # noqa: N818 - the name says what is wrong, as in ledger.errors
+class InvalidTransfer(ValueError):
     """Raised when a transfer breaks a rule that needs no look at the books: a defect of the caller."""
 
     def __init__(self, transfer_id: UUID, problem: str) -> None:

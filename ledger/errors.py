@@ -1,6 +1,6 @@
 """What the ledger refuses. Each refusal leaves the caller's database transaction without any effect of the call."""
 
-# ruff: noqa: N818  # the names say what happened
+# the names say what happened
 
 from uuid import UUID
 
