@@ -1,5 +1,6 @@
 """Carry JSON-RPC calls over HTTP to one node: connection reuse, credentials, timeouts, exact numbers."""
 
+import base64
 import socket
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -44,7 +45,7 @@ class JsonRpc:
     def __init__(self, settings: NodeSettings, *, name: str) -> None:
         self._settings = settings
         self._name = name
-        self._auth: aiohttp.BasicAuth | None = None
+        self._auth: str | None = None
         self._session: aiohttp.ClientSession | None = None
         self._patient_session: aiohttp.ClientSession | None = None
         self._call_count = 0
@@ -94,7 +95,8 @@ class JsonRpc:
         timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=min(CONNECT_TIMEOUT_S, limit_s))
         session = self._patient() if is_patient else self._ordinary()
         try:
-            async with session.post(url, data=body, auth=self._credentials(method), timeout=timeout) as response:
+            headers = self._headers(method)
+            async with session.post(url, data=body, headers=headers, timeout=timeout) as response:
                 payload = bytearray()
                 async for chunk in response.content.iter_any():
                     payload += chunk
@@ -149,18 +151,18 @@ class JsonRpc:
     def _unreachable(self, method: str, reason: str) -> NodeUnreachable:
         return NodeUnreachable(node=self._name, method=method, url=self._settings.url, reason=reason)
 
-    def _credentials(self, method: str) -> aiohttp.BasicAuth | None:
+    def _headers(self, method: str) -> dict[str, str]:
         if self._auth is None:
             if self._settings.cookie_file:
                 self._auth = self._cookie(method)
             elif self._settings.user or self._settings.password:
-                self._auth = aiohttp.BasicAuth(self._settings.user, self._settings.password)
-        return self._auth
+                self._auth = _basic(f"{self._settings.user}:{self._settings.password}")
+        return {} if self._auth is None else {"Authorization": self._auth}
 
-    def _cookie(self, method: str) -> aiohttp.BasicAuth:
+    def _cookie(self, method: str) -> str:
         """Read `user:password` from the cookie file, which the node writes anew at each start."""
         try:
-            user, _, password = Path(self._settings.cookie_file).read_text(encoding="utf-8").strip().partition(":")
+            return _basic(Path(self._settings.cookie_file).read_text(encoding="utf-8").strip())
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise NodeUnauthorized(
@@ -168,7 +170,6 @@ class JsonRpc:
                 method=method,
                 credentials=f"call, as the cookie file {self._settings.cookie_file} cannot be read ({reason})",
             ) from error
-        return aiohttp.BasicAuth(user, password)
 
     def _ordinary(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -179,6 +180,10 @@ class JsonRpc:
         if self._patient_session is None:
             self._patient_session = _open_session(connections_max=2)
         return self._patient_session
+
+
+def _basic(user_and_password: str) -> str:
+    return "Basic " + base64.b64encode(user_and_password.encode()).decode()
 
 
 def _open_session(*, connections_max: int) -> aiohttp.ClientSession:

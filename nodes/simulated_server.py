@@ -7,7 +7,8 @@ import asyncio
 import base64
 import hmac
 import sys
-from typing import Final
+from decimal import Decimal
+from typing import Final, Self
 
 import click
 import msgspec
@@ -23,7 +24,7 @@ from runtime.clock import SystemClock
 from runtime.process import notify_ready, run_async
 
 REQUEST_BYTES_MAX: Final = 16 * 1024 * 1024
-SHUTDOWN_S: Final = 1.0
+SHUTDOWN_S: Final = 0.1
 _PARSE_ERROR: Final = -32700
 
 
@@ -50,9 +51,9 @@ class SimulatedServer:
         self._password = password
         self._rpc = SimulatedRpc(node)
         self._runner: web.AppRunner | None = None
-        self._decoder = msgspec.json.Decoder(_Call)
+        self._decoder = msgspec.json.Decoder(_Call, float_hook=Decimal)
 
-    async def __aenter__(self) -> "SimulatedServer":
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -75,7 +76,7 @@ class SimulatedServer:
         app = web.Application(client_max_size=REQUEST_BYTES_MAX)
         app.router.add_post("/", self._answer)
         app.router.add_post("/wallet/{wallet}", self._answer)
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
