@@ -33,7 +33,7 @@ fmt: setup
 	$(BIN)/ruff check --fix .
 
 bench: bench-shares  ## Every benchmark; each ends with one JSON object
-	$(BIN)/python -m bench.native
+	$(BIN)/python -m bench.hashing
 	$(BIN)/python -m bench.share_stream
 
 bench-shares: setup  ## Shares per second on one core, against a server that only echoes

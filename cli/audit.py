@@ -18,6 +18,7 @@ from nodes.bitcoin import BitcoinRpc
 from nodes.group import NodeGroup
 from runtime.audit import Report, merge
 from runtime.clock import SystemClock
+from runtime.eventlog.postgres import PostgresEventLog
 from runtime.postgres.pool import Pool, close_pool, open_pool
 
 EXIT_DIFFERENCE = 1
@@ -84,14 +85,16 @@ async def _audit_all(settings: Settings, pool: Pool, *, is_offline: bool) -> Rep
     nodes = [BitcoinRpc(node, coin=settings.coin) for node in settings.nodes]
     group = NodeGroup(nodes, coin=settings.coin, clock=SystemClock())
     coin_id = settings.coin.coin_id
+    eventlog = await PostgresEventLog.open(pool)
     try:
         return merge(
             [
-                await shares.audit.audit(pool, coin_id=coin_id),
+                await shares.audit.audit(pool, eventlog),
                 await rewards.audit.audit(pool, coin_id=coin_id, nodes=None if is_offline else group),
                 await ledger.audit.audit(pool, coin_id=coin_id),
                 await payouts.audit.audit(pool, coin_id=coin_id, wallet=None if is_offline else nodes[0]),
             ]
         )
     finally:
+        await eventlog.close()
         await group.close()

@@ -52,8 +52,8 @@ def blocks(block_hash: str | None, config: Path, limit: int, *, as_json: bool) -
                 "window work": block.window_work,
             }
         )
-        rows = [(c.account, c.work, coin.format_amount(c.amount_atomic)) for c in block.credits]
-        print_rows("Credits", ("account", "work", "amount"), rows, empty="Nobody is credited yet.")
+        credit_rows = [(c.account, c.work, coin.format_amount(c.amount_atomic)) for c in block.credits]
+        print_rows("Credits", ("account", "work", "amount"), credit_rows, empty="Nobody is credited yet.")
         return
     answer = read(
         settings,

@@ -67,7 +67,7 @@ def miners(address: str | None, config: Path, limit: int, *, as_json: bool) -> N
             "paid": coin.format_amount(balance.paid_atomic),
         }
     )
-    rows = [
+    worker_rows = [
         (
             w.worker or "(default)",
             hashrate_text(w.hashrates.hps_5m),
@@ -81,4 +81,4 @@ def miners(address: str | None, config: Path, limit: int, *, as_json: bool) -> N
         for w in stats.workers
     ]
     columns = ("worker", "5 min", "accepted", "stale", "duplicate", "low difficulty", "invalid", "last share (UTC)")
-    print_rows("Workers", columns, rows, empty="No worker has sent a share yet.")
+    print_rows("Workers", columns, worker_rows, empty="No worker has sent a share yet.")

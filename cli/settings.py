@@ -14,7 +14,7 @@ from coins.settings import PoolSettings
 from gateway.config import GatewaySettings
 from miners.config import MinersSettings
 from nodes.settings import NodeSettings
-from payouts.config import PayoutsSettings
+from payouts.config import PayoutSettings
 from rewards.config import RewardsSettings
 from runtime.config import decode_section, load_toml
 from runtime.errors import ConfigError
@@ -47,7 +47,7 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     shares: SharesSettings = SharesSettings()
     miners: MinersSettings = MinersSettings()
     rewards: RewardsSettings = RewardsSettings()
-    payouts: PayoutsSettings = PayoutsSettings()
+    payouts: PayoutSettings = PayoutSettings()
     gateway: GatewaySettings = GatewaySettings()
     log: LogSettings = LogSettings()
 
@@ -72,7 +72,7 @@ class Settings:
     shares: SharesSettings
     miners: MinersSettings
     rewards: RewardsSettings
-    payouts: PayoutsSettings
+    payouts: PayoutSettings
     gateway: GatewaySettings
     log: LogSettings
 

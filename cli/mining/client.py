@@ -5,7 +5,7 @@ import contextlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import native
@@ -282,7 +282,7 @@ def _next_count(count: int, elapsed_s: float) -> int:
     return max(1, count // 2) if elapsed_s > SLICE_S * 2 else count
 
 
-def _settle(answer: asyncio.Future[object], rest: dict[str, object]) -> None:
+def _settle(answer: asyncio.Future[object], rest: Mapping[object, object]) -> None:
     match rest.get("error"):
         case None:
             answer.set_result(rest.get("result"))
