@@ -10,7 +10,7 @@ from shares.errors import MalformedRecord
 MINUTE_MS = 60_000
 NAME_CHARS_MAX = 255
 TIME_MS_MAX = 1 << 42
-WORK_MAX = (1 << 63) - 1
+SEQ_MAX = 1 << 62
 NOTHING_CLOSED = -1
 
 
@@ -271,8 +271,8 @@ def check_batch(batch: ShareColumns) -> None:
         raise MalformedRecord("the columns differ in length")
     check_name("instance", batch.instance)
     check_name("coin", batch.coin)
-    if batch.first_seq < 1:
-        raise MalformedRecord("first_seq is below 1")
+    if not 1 <= batch.first_seq < SEQ_MAX:
+        raise MalformedRecord("first_seq is out of range")
     for who in batch.submitters:
         check_name("account", who.account)
         check_name("scheme", who.scheme)
@@ -301,8 +301,8 @@ def check_mark(mark: Mark) -> None:
     """
     check_name("instance", mark.instance)
     check_name("coin", mark.coin)
-    if mark.last_seq < 0 or mark.height < 0:
-        raise MalformedRecord("a watermark's numbers are negative")
+    if not 0 <= mark.last_seq < SEQ_MAX or mark.height < 0:
+        raise MalformedRecord("a watermark's numbers are out of range")
     if not 0 <= mark.time_ms < TIME_MS_MAX:
         raise MalformedRecord("time_ms is out of range")
 

@@ -1,0 +1,69 @@
+"""The loop that reads the share stream for who mines."""
+
+import logging
+from collections.abc import Sequence
+
+from miners import storage
+from miners.domain import AcceptedShares, Activity
+from miners.errors import MalformedRecord
+from miners.metrics import Counters
+from miners.records import decode_record
+from runtime.eventlog.consumer import consume
+from runtime.eventlog.interface import EventLog, Record
+from runtime.logs import log_event
+from runtime.postgres.pool import Connection, Pool
+
+TOPIC = "shares"
+GROUP = "miners"
+
+_log = logging.getLogger("lodepool.miners")
+
+
+class MinerConsumer:
+    """Takes note of accounts and workers in topic `shares`.
+
+    Args:
+        pool: The database, migrated.
+        eventlog: Where the topic is.
+        counters: Counted up.
+        batch_records_max: Records of one transaction.
+    """
+
+    def __init__(self, *, pool: Pool, eventlog: EventLog, counters: Counters, batch_records_max: int) -> None:
+        self._pool = pool
+        self._eventlog = eventlog
+        self._counters = counters
+        self._batch_records_max = batch_records_max
+
+    async def run(self) -> None:
+        """Read for ever; any error ends the loop, which then starts again from the stored position."""
+        await consume(
+            self._eventlog,
+            self._pool,
+            topic=TOPIC,
+            group=GROUP,
+            schema=storage.SCHEMA,
+            apply=self.apply,
+            records_max=self._batch_records_max,
+        )
+
+    async def apply(self, connection: Connection, records: Sequence[Record]) -> None:
+        """Take note of the records, inside the transaction that moves the position (D3)."""
+        batches = [shares for record in records if (shares := self._decoded(record)) is not None]
+        last_seqs = await storage.load_last_seqs(connection, {shares.instance for shares in batches})
+        activity = Activity(last_seqs=last_seqs)
+        for shares in batches:
+            activity.add(shares)
+        await storage.write_activity(connection, activity)
+        self._counters.batches_total += 1
+        self._counters.shares_seen_total += activity.share_count
+
+    def _decoded(self, record: Record) -> AcceptedShares | None:
+        try:
+            return decode_record(record.payload)
+        except MalformedRecord as error:
+            # The share processor sets it aside for the operator; here it only hides when somebody mined.
+            self._counters.records_malformed_total += 1
+            place = {"partition": record.partition, "offset": record.offset}
+            log_event(_log, logging.WARNING, "share record passed over", **place, error=error.problem)
+            return None

@@ -1,0 +1,174 @@
+"""gRPC to domain and back: lodepool.miners.v1.MinerService."""
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from miners import accounts
+from miners.config import MinersSettings
+from miners.domain import NAME_CHARS_MAX, threshold_problem
+from miners.errors import RequestConflict
+from miners.metrics import Counters
+from proto.lodepool.miners.v1 import miners_pb2, miners_pb2_grpc
+from runtime.clock import Clock
+from runtime.postgres.pool import Connection, Pool, acquired
+from runtime.postgres.transactions import transact
+from runtime.rpc.errors import InvalidArgument, NotFound
+from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
+
+if TYPE_CHECKING:
+    import grpc
+    from google.protobuf.message import Message
+
+_Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
+
+SERVICE_NAME = "lodepool.miners.v1.MinerService"
+ACCOUNTS_MAX = 1000
+
+
+class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
+    """Answers from the miners schema.
+
+    Args:
+        pool: The database, migrated.
+        clock: The time.
+        settings: The `[miners]` section.
+        counters: Counted up.
+    """
+
+    def __init__(self, *, pool: Pool, clock: Clock, settings: MinersSettings, counters: Counters) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._settings = settings
+        self._counters = counters
+
+    async def GetAccount(self, request: miners_pb2.GetAccountRequest, context: _Context) -> miners_pb2.Account:  # noqa: N802, ARG002
+        """Return one account."""
+        _check_text("coin", request.coin)
+        _check_text("account", request.account)
+        async with acquired(self._pool) as connection:
+            return await self._account(connection, coin=request.coin, account=request.account)
+
+    async def ListAccounts(  # noqa: N802
+        self,
+        request: miners_pb2.ListAccountsRequest,
+        context: _Context,  # noqa: ARG002
+    ) -> miners_pb2.ListAccountsResponse:
+        """Return a page of accounts by address."""
+        _check_text("coin", request.coin)
+        page_size = clamp_page_size(request.page_size)
+        after = decode_page_token(request.page_token, str)
+        async with acquired(self._pool) as connection:
+            found = await accounts.list_accounts(
+                connection, coin=request.coin, now_ms=self._clock.now_ms(), page_size=page_size, after=after or ""
+            )
+        return miners_pb2.ListAccountsResponse(
+            accounts=map(_account, found),
+            next_page_token=encode_page_token(found[-1].account) if len(found) == page_size else "",
+        )
+
+    async def ListWorkers(  # noqa: N802
+        self,
+        request: miners_pb2.ListWorkersRequest,
+        context: _Context,  # noqa: ARG002
+    ) -> miners_pb2.ListWorkersResponse:
+        """Return a page of workers by name."""
+        _check_text("coin", request.coin)
+        page_size = clamp_page_size(request.page_size)
+        async with acquired(self._pool) as connection:
+            found = await accounts.list_workers(
+                connection,
+                coin=request.coin,
+                account=request.account,
+                now_ms=self._clock.now_ms(),
+                page_size=page_size,
+                after=decode_page_token(request.page_token, tuple[str, str]),
+            )
+        last = found[-1] if len(found) == page_size else None
+        return miners_pb2.ListWorkersResponse(
+            workers=map(_worker, found),
+            next_page_token="" if last is None else encode_page_token((last.worker, last.account)),
+        )
+
+    async def UpdateAccount(self, request: miners_pb2.UpdateAccountRequest, context: _Context) -> miners_pb2.Account:  # noqa: N802, ARG002
+        """Set an account's payout threshold."""
+        _check_text("coin", request.coin)
+        _check_text("account", request.account)
+        _check_text("request_id", request.request_id)
+        minimum = self._settings.payout_threshold_atomic_min
+        problem = threshold_problem(request.payout_threshold_atomic, minimum_atomic=minimum)
+        if problem is not None:
+            raise InvalidArgument("payout_threshold_atomic", problem)
+
+        async def work(connection: Connection) -> miners_pb2.Account:
+            is_known = await accounts.set_threshold(
+                connection,
+                coin=request.coin,
+                account=request.account,
+                payout_threshold_atomic=request.payout_threshold_atomic,
+                request_id=request.request_id,
+            )
+            if not is_known:
+                raise _not_found(request.coin, request.account)
+            return await self._account(connection, coin=request.coin, account=request.account)
+
+        try:
+            account = await transact(self._pool, work)
+        except RequestConflict as error:
+            raise InvalidArgument("request_id", "was used for another change") from error
+        self._counters.accounts_updated_total += 1
+        return account
+
+    async def BatchGetAccounts(  # noqa: N802
+        self,
+        request: miners_pb2.BatchGetAccountsRequest,
+        context: _Context,  # noqa: ARG002
+    ) -> miners_pb2.BatchGetAccountsResponse:
+        """Return those of the accounts that are known, in the order asked."""
+        _check_text("coin", request.coin)
+        if len(request.accounts) > ACCOUNTS_MAX:
+            raise InvalidArgument("accounts", f"must be at most {ACCOUNTS_MAX}")
+        async with acquired(self._pool) as connection:
+            found = await accounts.get_accounts(
+                connection, coin=request.coin, accounts=list(request.accounts), now_ms=self._clock.now_ms()
+            )
+        return miners_pb2.BatchGetAccountsResponse(accounts=map(_account, found))
+
+    async def _account(self, connection: Connection, *, coin: str, account: str) -> miners_pb2.Account:
+        found = await accounts.get_accounts(connection, coin=coin, accounts=[account], now_ms=self._clock.now_ms())
+        if not found:
+            raise _not_found(coin, account)
+        return _account(found[0])
+
+
+def _not_found(coin: str, account: str) -> NotFound:
+    return NotFound(f"{account} has not mined {coin} here")
+
+
+def _check_text(field: str, text: str) -> None:
+    if not text:
+        raise InvalidArgument(field, "must not be empty")
+    if len(text) > NAME_CHARS_MAX or "\x00" in text:
+        raise InvalidArgument(field, "is not a name that the pool could know")
+
+
+def _account(account: accounts.Account) -> miners_pb2.Account:
+    return miners_pb2.Account(
+        coin=account.coin,
+        account=account.account,
+        create_time_ms=account.create_time_ms,
+        last_share_time_ms=account.last_share_time_ms,
+        payout_threshold_atomic=account.payout_threshold_atomic,
+        worker_count=account.worker_count,
+        worker_online_count=account.worker_online_count,
+    )
+
+
+def _worker(worker: accounts.Worker) -> miners_pb2.Worker:
+    presence = miners_pb2.PRESENCE_ONLINE if worker.is_online else miners_pb2.PRESENCE_OFFLINE
+    return miners_pb2.Worker(
+        worker=worker.worker,
+        create_time_ms=worker.create_time_ms,
+        last_share_time_ms=worker.last_share_time_ms,
+        presence=presence,
+        scheme=worker.scheme,
+        user_agent=worker.user_agent,
+    )
