@@ -15,7 +15,7 @@ from runtime.clock import Clock, SystemClock
 from runtime.eventlog.interface import EventLogUnavailable, LoadPosition, OutRecord, Record
 from runtime.logs import log_event
 from runtime.postgres.migrations import migrate
-from runtime.postgres.pool import Connection, DatabaseUnavailable, Pool, acquired
+from runtime.postgres.pool import Connection, DatabaseUnavailable, Pool, acquired, is_gone
 
 _log = logging.getLogger("lodepool.eventlog")
 
@@ -168,7 +168,7 @@ class PostgresEventLog:
             self._wake(None)
             await lost.wait()
         finally:
-            if not connection.is_closed():
+            if not is_gone(connection):
                 connection.remove_termination_listener(on_lost)
                 await connection.remove_listener(_CHANNEL, on_notice)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from runtime.errors import UserError
 from runtime.logs import log_event
-from runtime.postgres.pool import Connection, Pool, acquired
+from runtime.postgres.pool import Connection, Pool, acquired, is_gone
 
 _log = logging.getLogger("lodepool.postgres")
 _LOCK_NAMESPACE = 0x6D696772  # "migr": the first half of the advisory lock's key
@@ -61,7 +61,7 @@ async def migrate(pool: Pool, *, schema: str, package: str) -> int:
         try:
             return await _apply(connection, schema, migrations)
         finally:
-            if not connection.is_closed():
+            if not is_gone(connection):
                 await connection.execute("SELECT pg_advisory_unlock($1::int, $2::int)", _LOCK_NAMESPACE, lock_key)
                 await connection.execute("RESET statement_timeout")
 

@@ -66,6 +66,14 @@ def is_connection_loss(error: BaseException) -> bool:
     return isinstance(error, _LOST)
 
 
+def is_gone(connection: Connection) -> bool:
+    """Return whether a lent connection is closed; the driver takes a lost one back before the borrower knows."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+
+
 @asynccontextmanager
 async def acquired(pool: Pool, *, timeout_s: float = 10) -> AsyncIterator[Connection]:
     """Lend a connection of the pool.
@@ -84,7 +92,7 @@ async def acquired(pool: Pool, *, timeout_s: float = 10) -> AsyncIterator[Connec
     except _DRIVER as error:
         # OSError and TimeoutError may come from the borrower's own work: only a closed connection makes them ours.
         is_foreign = isinstance(error, OSError | TimeoutError)
-        if connection.is_closed() or (not is_foreign and is_connection_loss(error)):
+        if is_gone(connection) or (not is_foreign and is_connection_loss(error)):
             raise DatabaseUnavailable(_described(error)) from error
         raise
     finally:
