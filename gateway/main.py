@@ -1,0 +1,72 @@
+"""Composition root of the gateway."""
+
+import asyncio
+import errno
+import logging
+
+from aiohttp import web
+
+from coins import registry
+from coins.settings import PoolSettings
+from gateway.app import make_app
+from gateway.config import GatewayInfo, GatewaySettings
+from gateway.context import Gateway
+from gateway.sources import Sources
+from runtime.errors import UserError
+from runtime.logs import log_event
+from runtime.platform import Platform
+
+__all__ = ["SERVICE", "GatewayInfo", "run"]
+
+SERVICE = "gateway"
+DRAIN_S = 5.0
+"""How long running requests may take after a stop was asked for."""
+
+_log = logging.getLogger("lodepool.gateway")
+
+
+async def run(settings: GatewaySettings, pool_settings: PoolSettings, info: GatewayInfo, platform: Platform) -> None:
+    """Serve the API until cancelled.
+
+    Args:
+        settings: The `[gateway]` section.
+        pool_settings: The `[pool]` section.
+        info: The pool's rules, from the other sections.
+        platform: What the process runs on.
+
+    Raises:
+        UserError: When the port cannot be listened on.
+    """
+    sources = Sources(platform.clients, coin_id=pool_settings.coin, timeout_s=settings.timeout_s)
+    gateway = Gateway(
+        settings=settings,
+        pool_settings=pool_settings,
+        info=info,
+        coin=registry.get(pool_settings.coin),
+        sources=sources,
+        clock=platform.clock,
+    )
+    runner = web.AppRunner(make_app(gateway), access_log=None, shutdown_timeout=DRAIN_S)
+    await runner.setup()
+    try:
+        await _listen(runner, settings)
+        log_event(_log, logging.INFO, "gateway started", host=settings.host, port=settings.port)
+        platform.ready(SERVICE)
+        await asyncio.get_running_loop().create_future()
+    finally:
+        await runner.cleanup()
+
+
+async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> None:
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise UserError(
+                f"Port {settings.port} on {settings.host}, where the API should listen, is in use.",
+                "stop what uses it, or set gateway.port to another one",
+            ) from error
+        raise UserError(
+            f"The API cannot listen on {settings.host} port {settings.port}: {error.strerror or error}.",
+            "set gateway.host to an address of this machine and gateway.port to a port above 1023",
+        ) from error
