@@ -1,0 +1,67 @@
+"""Compose and run the rewards service."""
+
+import asyncio
+
+from coins import registry
+from coins.bitcoin.address import decode
+from coins.settings import PoolSettings
+from ledger.storage import migrate_ledger
+from proto.lodepool.rewards.v1.rewards_pb2_grpc import add_RewardServiceServicer_to_server
+from rewards.config import RewardsSettings
+from rewards.consumer import BlockConsumer
+from rewards.follower import ChainReader, Follower
+from rewards.metrics import Counters
+from rewards.service import FULL_NAME, RewardService
+from rewards.windows import SharesWindows
+from runtime.platform import Platform
+from runtime.postgres.migrations import migrate
+from runtime.process import keep_running
+from runtime.rpc.server import RpcServer
+
+SERVICE = "rewards"
+
+
+async def run(settings: RewardsSettings, pool_settings: PoolSettings, platform: Platform, nodes: ChainReader) -> None:
+    """Run the service until cancelled.
+
+    Args:
+        settings: The `[rewards]` section.
+        pool_settings: The `[pool]` section: the coin, and the address that coinbases pay.
+        platform: What the process gives its services.
+        nodes: The coin's nodes; followed by the caller.
+    """
+    coin = registry.get(pool_settings.coin)
+    await migrate_ledger(platform.pool)
+    await migrate(platform.pool, schema="rewards", package="rewards")
+    counters = Counters()
+    follower = Follower(
+        pool=platform.pool,
+        chain=nodes,
+        windows=SharesWindows(platform.clients),
+        coin=coin,
+        script=decode(coin, pool_settings.address).script,
+        settings=settings,
+        clock=platform.clock,
+        counters=counters,
+    )
+    consumer = BlockConsumer(fee_ppm=settings.fee_ppm, counters=counters)
+    service = RewardService(
+        platform.pool, maturity_blocks={known.coin_id: known.maturity_blocks for known in registry.all_coins()}
+    )
+    server = RpcServer(
+        platform.directory.target(SERVICE), services=[(add_RewardServiceServicer_to_server, service, FULL_NAME)]
+    )
+    await server.start()
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(
+                keep_running(
+                    "rewards consumer",
+                    lambda: consumer.run(platform.eventlog, platform.pool, after_commit=follower.wake),
+                    clock=platform.clock,
+                )
+            )
+            tasks.create_task(keep_running("rewards follower", follower.run, clock=platform.clock))
+            platform.ready(SERVICE)
+    finally:
+        await server.stop()
