@@ -6,7 +6,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -171,9 +171,30 @@ def _refuse_unknown(section: Mapping[str, object], struct: object, path: str) ->
             if name == config.tag_field:
                 continue
             raise ConfigError(full, _MISSPELT, _one_of(name, sorted(fields)))
-        nested = _struct_of(fields[name].type)
-        if nested is not None and isinstance(value, Mapping):
-            _refuse_unknown(value, nested, full)
+        for place, item, nested in _nested(fields[name].type, value, full):
+            _refuse_unknown(item, nested, place)
+
+
+def _nested(kind: object, value: object, path: str) -> Iterator[tuple[str, Mapping[str, object], type[msgspec.Struct]]]:
+    """Yield the tables inside a value that are decoded into structs: itself, a list's items, a dict's values."""
+    struct = _struct_of(kind)
+    if struct is not None:
+        if isinstance(value, Mapping):
+            yield path, value, struct
+        return
+    item_structs = [_struct_of(argument) for argument in typing.get_args(kind)]
+    item_struct = next((found for found in item_structs if found is not None), None)
+    if item_struct is None:
+        return
+    if isinstance(value, list):
+        items = [(f"{path}[{index}]", item) for index, item in enumerate(value)]
+    elif isinstance(value, Mapping):
+        items = [(f"{path}.{name}", item) for name, item in value.items()]
+    else:
+        return
+    for place, item in items:
+        if isinstance(item, Mapping):
+            yield place, item, item_struct
 
 
 def _one_of(name: str, known: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import importlib.util
 import logging
 import os
@@ -9,6 +10,7 @@ import pwd
 import re
 import signal
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
@@ -17,7 +19,7 @@ from urllib.parse import quote
 from runtime.clock import Clock, SystemClock
 from runtime.errors import UserError
 from runtime.logs import log_event
-from runtime.process import launch_command, socket_dir
+from runtime.process import launch_command
 
 _log = logging.getLogger("lodepool.postgres")
 
@@ -149,6 +151,7 @@ class EmbeddedPostgres:
                     process.wait()
         finally:
             if self._lock is not None:
+                self._remove_socket_dir()
                 self._lock.close()
                 self._lock = None
 
@@ -211,10 +214,7 @@ class EmbeddedPostgres:
         self._cluster_dir.mkdir(mode=0o700, exist_ok=True)
         if os.geteuid() == 0:
             self._become_ordinary()
-        socket_path = self._socket_dir()
-        if socket_path != self._cluster_dir and os.geteuid() == 0:
-            os.chown(socket_path, self._uid, self._gid)
-            _let_through(socket_path)
+        self._prepare_socket_dir()
 
     def _become_ordinary(self) -> None:
         """Choose the user that runs the server when we are root, since PostgreSQL refuses root.
@@ -236,7 +236,28 @@ class EmbeddedPostgres:
     def _socket_dir(self) -> Path:
         if len(os.fsencode(self._cluster_dir)) <= _SOCKET_DIR_BYTES_MAX:
             return self._cluster_dir
-        return _owned_below(socket_dir(self._data_dir) / "pg")
+        digest = hashlib.sha256(os.fsencode(self._cluster_dir)).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"lodepool-pg-{digest}"
+
+    def _prepare_socket_dir(self) -> None:
+        """Make the socket's directory when the cluster's own path is too long for a socket."""
+        path = self._socket_dir()
+        if path == self._cluster_dir:
+            return
+        path.mkdir(mode=0o700, exist_ok=True)
+        owner_uid = self._cluster_dir.stat().st_uid
+        if path.is_symlink() or path.lstat().st_uid not in {os.geteuid(), owner_uid}:
+            raise UserError(f"The socket directory {path} belongs to somebody else.", "remove it, or shorten data_dir")
+        path.chmod(0o700)
+        if os.geteuid() == 0:
+            os.chown(path, self._uid, self._gid)
+
+    def _remove_socket_dir(self) -> None:
+        """Leave nothing in the system's temporary folder; a directory with something in it stays."""
+        path = self._socket_dir()
+        if path != self._cluster_dir:
+            with contextlib.suppress(OSError):
+                path.rmdir()
 
     def _programs(self) -> Path:
         if self._bin_dir is not None:
@@ -373,11 +394,6 @@ def _let_through(path: Path) -> None:
         if not mode & 0o001:
             folder.chmod(mode | 0o001)
             log_event(_log, logging.WARNING, "folder made passable for the database's user", folder=str(folder))
-
-
-def _owned_below(path: Path) -> Path:
-    path.mkdir(mode=0o700, exist_ok=True)
-    return path
 
 
 def _major(folder_name: str) -> int:

@@ -185,6 +185,16 @@ async def test_a_waiting_poll_is_woken_by_a_publish_of_another_process(harness: 
     assert record.payload == b"news"
 
 
+async def test_a_closed_subscription_ends_its_waiting_poll(harness: Harness) -> None:
+    log = await harness.open()
+    subscription = await log.subscribe(TOPIC, group="g", load_position=from_start)
+    waiting = asyncio.create_task(subscription.poll(records_max=10, timeout_s=LIMIT_S))
+    await asyncio.sleep(0)
+    await subscription.close()
+    async with asyncio.timeout(LIMIT_S / 2):
+        assert list(await waiting) == []
+
+
 async def test_publishing_nothing_does_nothing(harness: Harness) -> None:
     log = await harness.open()
     await log.publish(TOPIC, [])

@@ -289,6 +289,19 @@ async def test_a_second_process_is_a_guest_and_takes_over_when_the_owner_is_kill
         await guest.stop()
 
 
+async def test_a_deep_data_directory_gets_a_short_private_socket_directory(short_dir: Path) -> None:
+    deep = short_dir.joinpath(*["a-rather-long-directory-name"] * 4)
+    server = EmbeddedPostgres(deep, settings=SMALL)
+    await server.start()
+    pool = await open_pool(server.dsn)
+    directory = Path(await pool.fetchval("SHOW unix_socket_directories"))
+    assert deep not in directory.parents
+    assert os.stat(directory).st_mode & 0o777 == 0o700  # noqa: PTH116 - as above
+    await close_pool(pool)
+    await server.stop()
+    assert not os.path.exists(directory)  # noqa: PTH110 - as above
+
+
 async def test_an_embedded_server_that_cannot_start_says_why(short_dir: Path) -> None:
     server = EmbeddedPostgres(short_dir, settings={"shared_buffers": "nonsense"})
     with pytest.raises(UserError, match='invalid value for parameter "shared_buffers"'):

@@ -22,6 +22,8 @@ class Section(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=T
     nodes: list[str] = []
     limits: Limits = Limits()
     note: str | None = None
+    peers: tuple[Limits, ...] = ()
+    by_name: dict[str, Limits] = {}
 
 
 def decode(tree: dict[str, object], **environment: str) -> Section:
@@ -38,14 +40,23 @@ def test_an_unknown_key_is_named_with_its_path_and_the_likely_meaning() -> None:
         decode({"server": {"prot": 3333}})
     assert caught.value.path == "server.prot"
     assert caught.value.problem == "unknown key"
-    assert caught.value.expected.startswith("one of host, is_open, limits")
+    assert caught.value.expected.startswith("one of by_name, host, is_open, limits")
     assert caught.value.expected.endswith("did you mean port?")
 
 
-def test_an_unknown_key_in_a_nested_table_is_named_with_its_path() -> None:
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        ({"limits": {"line_bytes": 5}}, "server.limits.line_bytes"),
+        ({"peers": [{"ratio": 1.0}, {"line_bytes": 5}]}, "server.peers[1].line_bytes"),
+        ({"by_name": {"big": {"line_bytes": 5}}}, "server.by_name.big.line_bytes"),
+    ],
+)
+def test_an_unknown_key_in_a_nested_table_is_named_with_its_path(section: dict[str, object], path: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        decode({"server": {"port": 1, "limits": {"line_bytes": 5}}})
-    assert caught.value.path == "server.limits.line_bytes"
+        decode({"server": {"port": 1, **section}})
+    assert caught.value.path == path
+    assert "did you mean line_bytes_max?" in caught.value.expected
 
 
 @pytest.mark.parametrize(
