@@ -1,6 +1,10 @@
 """Turn a node's decimal coins into atomic units and back, exactly."""
 
 from decimal import Decimal, InvalidOperation
+from typing import Final
+
+DIGITS_MAX: Final = 18
+"""Digits before the point of the largest amount that is read."""
 
 
 def atomic_from_coins(value: object, *, decimals: int) -> int:
@@ -16,10 +20,13 @@ def atomic_from_coins(value: object, *, decimals: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | Decimal | str):
         raise ValueError(f"{value!r} is not an amount")  # noqa: TRY004  # one error for all that is no amount
     try:
-        scaled = Decimal(value).scaleb(decimals)
-        atomic = int(scaled)
-    except (InvalidOperation, ValueError, OverflowError) as error:
+        amount = Decimal(value)
+    except InvalidOperation as error:
         raise ValueError(f"{value!r} is not an amount") from error
+    if not amount.is_finite() or amount.adjusted() > DIGITS_MAX:
+        raise ValueError(f"{value!r} is not an amount")
+    scaled = amount.scaleb(decimals)
+    atomic = int(scaled)
     if scaled != atomic:
         raise ValueError(f"{value!r} is finer than one atomic unit")
     return atomic

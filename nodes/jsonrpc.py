@@ -110,7 +110,7 @@ class JsonRpc:
                 return response.status, bytes(payload)
         except TimeoutError as error:
             raise self._unreachable(method, f"no answer within {limit_s:g} s") from error
-        except aiohttp.InvalidURL as error:
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise self._unreachable(method, "the url is not one, expected http://host:port") from error
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(method, str(error) or type(error).__name__) from error

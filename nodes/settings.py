@@ -20,7 +20,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """
 
     name: str = ""
-    url: str = "http://127.0.0.1:9332"
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/]+/?$")] = "http://127.0.0.1:9332"
     user: str = ""
     password: str = ""
     cookie_file: str = ""

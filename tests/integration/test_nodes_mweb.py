@@ -98,5 +98,5 @@ async def test_a_killed_node_comes_back_with_its_wallets_on_the_same_ports(pair,
 
     assert pair.node_settings() == settings
     assert await node.balance_atomic() == 0
-    await eventually(lambda: pair.height(), what="blocks after the restart")
+    await eventually(pair.height, what="blocks after the restart")
     assert await pair.height() == await pair.height(1)
