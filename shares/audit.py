@@ -22,7 +22,10 @@ _SUMS = """
     coalesce(sum(stale_count), 0)::bigint AS stale, coalesce(sum(duplicate_count), 0)::bigint AS duplicate,
     coalesce(sum(low_difficulty_count), 0)::bigint AS low_difficulty, coalesce(sum(invalid_count), 0)::bigint AS invalid
 """
-_BY_COIN = f"SELECT coin, {_SUMS} FROM shares.coin JOIN ({{rows}}) AS booked USING (coin_key) GROUP BY coin"
+_BY_COIN = f"""
+SELECT coin, {_SUMS} FROM ({{rows}}) AS booked JOIN (SELECT coin_key, coin FROM shares.coin) AS named USING (coin_key)
+GROUP BY coin
+"""
 _COUNTS = "work, accepted_count, stale_count, duplicate_count, low_difficulty_count, invalid_count"
 _SLICES = f"SELECT coin_key, {_COUNTS} FROM shares.slice UNION ALL SELECT coin_key, {_COUNTS} FROM shares.pruned"
 _OTHERS = {
