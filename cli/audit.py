@@ -6,8 +6,10 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.markup import escape
 
 import ledger.audit
+import miners.audit
 import payouts.audit
 import rewards.audit
 import shares.audit
@@ -59,11 +61,11 @@ def print_report(report: Report) -> None:
     """Print what was compared and every difference."""
     console = Console(highlight=False)
     for check, count in report.compared.items():
-        console.print(f"[green]✓[/green] {check} [dim]({count} compared)[/dim]")
+        console.print(f"[green]✓[/green] {check} [dim]({count} compared)[/dim]", soft_wrap=True)
     for finding in report.findings:
-        console.print(f"[red]✗[/red] {finding}")
+        console.print(f"[red]✗[/red] {escape(str(finding))}", soft_wrap=True)
     for note in report.notes:
-        console.print(f"[dim]– {note}[/dim]")
+        console.print(f"[dim]– {escape(note)}[/dim]", soft_wrap=True)
     console.print("[bold green]The books agree.[/]" if report.is_ok else "[bold red]The books do not agree.[/]")
 
 
@@ -90,6 +92,7 @@ async def _audit_all(settings: Settings, pool: Pool, *, is_offline: bool) -> Rep
         return merge(
             [
                 await shares.audit.audit(pool, eventlog),
+                await miners.audit.audit(pool),
                 await rewards.audit.audit(pool, coin_id=coin_id, nodes=None if is_offline else group),
                 await ledger.audit.audit(pool, coin_id=coin_id),
                 await payouts.audit.audit(pool, coin_id=coin_id, wallet=None if is_offline else nodes[0]),

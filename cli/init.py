@@ -45,10 +45,10 @@ worker_count = 1
 difficulty_start = {difficulty_start}
 # Aim of vardiff: one share per worker in this time.
 share_interval_s = 10
-
-[rewards]
 # "pplns", "prop" or "solo"; miners may choose with the password, for example m=solo.
 scheme_default = "pplns"
+
+[rewards]
 # The pool's fee in millionths: 10000 = 1 %.
 fee_ppm = 10000
 # The PPLNS window holds this much of the network's work for a block.

@@ -53,7 +53,7 @@ async def serve(config: Path) -> None:
     configure_logging("office", json=settings.log.json, level=settings.log.level)
     async with _platform(settings) as platform, _nodes(settings, platform) as (group, wallet):
         info = GatewayInfo(
-            scheme_default=settings.rewards.scheme_default,
+            scheme_default=settings.stratum.scheme_default,
             fee_ppm=settings.rewards.fee_ppm,
             payout_threshold_atomic=settings.payouts.threshold_atomic,
             stratum_port=settings.stratum.port,
@@ -106,6 +106,7 @@ async def _prune(platform: Platform) -> None:
     """Delete what every consumer has read and the retention no longer keeps."""
     eventlog = platform.eventlog
     assert isinstance(eventlog, PostgresEventLog)  # the embedded pool's only event log
+    await platform.clock.sleep(PRUNE_INTERVAL_S)
     for topic, schemas in CONSUMERS.items():
         async with acquired(platform.pool) as connection:
             positions = [
@@ -116,7 +117,6 @@ async def _prune(platform: Platform) -> None:
             count = await eventlog.prune(topic, keep=EVENTS_KEPT, below_offset=min(positions))
             if count:
                 log_event(_log, logging.INFO, "records pruned", topic=topic, record_count=count)
-    await platform.clock.sleep(PRUNE_INTERVAL_S)
 
 
 if __name__ == "__main__":

@@ -53,7 +53,6 @@ difficulty_start = 0.00001
 difficulty_min = 0.00001
 
 [rewards]
-scheme_default = "pplns"
 fee_ppm = 10000
 pplns_window_percent = 5000
 confirmations_poll_s = 1

@@ -94,8 +94,6 @@ async def _simulated() -> AsyncIterator[DemoNode]:
     rpc = JsonRpc(settings, name="simulated")
     try:
         await _wait_for(rpc)
-        for name in (POOL_WALLET, MINER_WALLET):
-            await rpc.call("createwallet", (name,))
         address = await rpc.call("getnewaddress", ("", "bech32"), wallet=POOL_WALLET)
         yield DemoNode(name="simulated", settings=(settings,), pool_address=str(address), rpc=rpc)
     finally:
