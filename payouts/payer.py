@@ -133,9 +133,7 @@ class Payer:
             async with self.hold() as is_held:
                 if is_held:
                     log_event(_log, logging.INFO, "payer started", coin=self._coin.coin_id)
-                    async with asyncio.TaskGroup() as group:
-                        group.create_task(self._until_lost())
-                        await self._rounds()
+                    await self._rounds_until_lost()
             await self._clock.sleep(self._settings.lock_retry_s)
 
     @asynccontextmanager
@@ -174,6 +172,14 @@ class Payer:
         return reason
 
     # --- the loop ---
+
+    async def _rounds_until_lost(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._until_lost())
+                await self._rounds()
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from failures
 
     async def _rounds(self) -> None:
         while True:
@@ -310,8 +316,9 @@ class Payer:
             await self._wallet.release_all()
             available = await self._wallet.balance_atomic()
         if available < wanted:
+            hint = "" if is_fresh else "; a build that was cut off may have locked coins until the node starts anew"
             raise Waiting(
-                f"the wallet can spend {available}, the batch and its fee ceiling need {wanted}", is_alarm=True
+                f"the wallet can spend {available}, the batch and its fee ceiling need {wanted}{hint}", is_alarm=True
             )
 
     async def _sign(self, batch: Batch) -> None:

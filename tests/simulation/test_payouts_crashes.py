@@ -169,7 +169,7 @@ async def test_crash_while_a_heavy_batch_is_split_pays_everybody_exactly_once(da
     # Forty small coins make the inputs heavier than the estimate of one.
     await make_small_coins(world, count=40, amount_atomic=2_500_000)
 
-    await world.crash_at(arrow)
+    assert await world.crash_at(arrow), "no batch was split"
     await world.pay()
 
     await world.assert_everybody_paid_once(arrow)
