@@ -123,7 +123,7 @@ async def read(subscription: Subscription, count: int, *, records_max: int = 100
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(LIMIT_S):
-        while not await condition():  # noqa: ASYNC110 - the condition is in a database, no event tells of it
+        while not await condition():
             await asyncio.sleep(0.01)
 
 

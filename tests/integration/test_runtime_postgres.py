@@ -275,7 +275,7 @@ async def test_a_second_process_is_a_guest_and_takes_over_when_the_owner_is_kill
         owner.kill()
         await owner.wait()
         async with asyncio.timeout(LIMIT_S):
-            while not await guest.restart_if_dead():  # noqa: ASYNC110 - the condition is another process's end
+            while not await guest.restart_if_dead():
                 await asyncio.sleep(0.02)
         assert guest.is_owner
         assert guest.postmaster_pid != first_pid

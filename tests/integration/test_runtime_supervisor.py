@@ -31,7 +31,7 @@ def is_alive(pid: int) -> bool:
 
 async def until_dead(pid: int) -> None:
     async with asyncio.timeout(LIMIT_S):
-        while is_alive(pid):  # noqa: ASYNC110 - another process's end
+        while is_alive(pid):
             await asyncio.sleep(0.01)
 
 
@@ -56,7 +56,7 @@ async def test_a_killed_child_is_started_again_and_ready_again() -> None:
         os.kill(first_pid, signal.SIGKILL)
         await until_dead(first_pid)
         async with asyncio.timeout(LIMIT_S):
-            while supervisor.pids().get("one", first_pid) == first_pid:  # noqa: ASYNC110 - another process's start
+            while supervisor.pids().get("one", first_pid) == first_pid:
                 await asyncio.sleep(0.01)
         await supervisor.wait_ready("one")
         assert restarted == ["one"]
@@ -70,7 +70,7 @@ async def test_a_child_that_dies_at_once_is_started_with_growing_delays(
 ) -> None:
     await supervisor.start(child("hasty", "raise SystemExit(1)", is_ready_awaited=False))
     async with asyncio.timeout(LIMIT_S):
-        while supervisor.restart_counts()["hasty"] < 3:  # noqa: ASYNC110 - other processes' ends
+        while supervisor.restart_counts()["hasty"] < 3:
             await asyncio.sleep(0.01)
     delays = [record.fields["restart_in_s"] for record in caplog.records if record.message == "child died"]
     assert delays[:3] == [0.1, 0.2, 0.4]
