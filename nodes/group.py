@@ -7,7 +7,7 @@ from typing import Any, Final, Self, TypeVar
 
 from coins.bitcoin.template import Template
 from coins.coin import Coin
-from nodes.errors import NodeError, NoHealthyNode
+from nodes.errors import NodeBusy, NodeError, NodeRpcError, NoHealthyNode
 from nodes.follower import Follower, verify_address
 from nodes.interface import (
     BitcoinNode,
@@ -246,14 +246,24 @@ class NodeGroup:
             usable.sort(key=lambda follower: (-follower.template_height, follower is not self._leader))
         else:
             usable = [follower for follower in self._followers if follower.breaker.may_ask(self._clock.monotonic_s())]
+        refusal: NodeRpcError | None = None
         for follower in usable:
             try:
                 answer = await call(follower.node)
+            except NodeBusy as error:
+                follower.failed(error)
+                continue
+            except NodeRpcError as error:
+                # The node is well, it only cannot answer this (pruned, or a question without sense).
+                refusal = error
+                continue
             except NodeError as error:
                 follower.failed(error)
                 continue
             follower.breaker.succeeded()
             return answer
+        if refusal is not None:
+            raise refusal
         raise self._no_healthy_node()
 
     def _no_healthy_node(self) -> NoHealthyNode:

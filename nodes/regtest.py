@@ -30,7 +30,9 @@ MWEB_HEIGHT: Final = 432
 START_S_MAX: Final = 60.0
 STOP_S_MAX: Final = 30.0
 SYNC_S_MAX: Final = 30.0
-START_ATTEMPTS_MAX: Final = 3
+START_ATTEMPTS_MAX: Final = 4
+START_RETRY_S: Final = 1.0
+"""Between two tries: a predecessor that is still ending holds the lock of the data directory."""
 _LOOK_S: Final = 0.05
 _RPC_USER: Final = "lodepool"
 
@@ -232,6 +234,8 @@ class _Daemon:
         """Start on free ports, or on those of the last start; another try when a port was taken in between."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
         for attempt in range(START_ATTEMPTS_MAX):
+            if attempt:
+                await asyncio.sleep(START_RETRY_S)
             if attempt or not self._rpc_port:
                 self._rpc_port, self.peer_port = _free_ports(2)
             self._process = await asyncio.create_subprocess_exec(

@@ -8,7 +8,7 @@ import pytest
 
 from coins import registry
 from coins.bitcoin.address import decode
-from nodes.errors import NoHealthyNode, PoolAddressMismatch
+from nodes.errors import NodeRpcError, NoHealthyNode, PoolAddressMismatch
 from nodes.faults import Fault, FaultKind
 from nodes.group import NodeGroup
 from nodes.interface import SubmitStatus
@@ -337,3 +337,37 @@ async def test_questions_go_to_the_next_node_when_the_best_fails():
         assert (header.height, header.confirmations) == (3, 1)
         assert await group.block_hash_at(3) == tip
         assert (await group.block(tip)).height == 3
+
+
+async def test_a_question_no_node_can_answer_is_told_as_it_is_and_costs_no_node_its_place():
+    first, second = make_peers()
+    async with following(first, second) as (group, updates):
+        await anext(updates)
+        await eventually(lambda: all(entry.is_up for entry in group.health), what="both nodes being up")
+        for node in (first, second):
+            pruned = Fault(kind=FaultKind.ERROR, code=-1, message="Block not available (pruned data)")
+            node.faults.fail_next("getblock", pruned, count=3)
+
+        for _ in range(3):
+            with pytest.raises(NodeRpcError, match="pruned"):
+                await group.block("11" * 32)
+
+        assert all(entry.is_up for entry in group.health)
+
+
+async def test_a_lagging_node_takes_over_only_when_it_had_time_to_catch_up(monkeypatch):
+    monkeypatch.setattr("nodes.group.STEP_BACK_S", 0.5)
+    ahead, behind = make_node("ahead", blocks=5), make_node("behind", blocks=3)
+    async with following(ahead, behind) as (group, updates):
+        await eventually(lambda: all(entry.is_up for entry in group.health), what="both nodes being up")
+        while (await anext(updates)).node_name != "ahead":
+            pass
+        ahead.mine_block()
+        assert (await anext(updates)).template.height == 7
+        started_s = asyncio.get_running_loop().time()
+
+        ahead.go_down()
+
+        update = await asyncio.wait_for(anext(updates), 5)
+        assert (update.node_name, update.template.height, update.is_new_tip) == ("behind", 4, True)
+        assert asyncio.get_running_loop().time() - started_s >= 0.45
