@@ -1,5 +1,6 @@
 """The loop that reads the share stream for who mines."""
 
+import asyncio
 import logging
 from collections.abc import Sequence
 
@@ -49,11 +50,18 @@ class MinerConsumer:
 
     async def apply(self, connection: Connection, records: Sequence[Record]) -> None:
         """Take note of the records, inside the transaction that moves the position (D3)."""
-        batches = [shares for record in records if (shares := self._decoded(record)) is not None]
+        batches: list[AcceptedShares] = []
+        for record in records:
+            shares = self._decoded(record)
+            if shares is not None:
+                batches.append(shares)
+            # Catching up must not keep the other tasks of the process waiting for seconds.
+            await asyncio.sleep(0)
         last_seqs = await storage.load_last_seqs(connection, {shares.instance for shares in batches})
         activity = Activity(last_seqs=last_seqs)
         for shares in batches:
             activity.add(shares)
+            await asyncio.sleep(0)
         await storage.write_activity(connection, activity)
         self._counters.batches_total += 1
         self._counters.shares_seen_total += activity.share_count

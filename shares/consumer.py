@@ -1,5 +1,6 @@
 """The loop that books the stream: poll, decode, one transaction, again."""
 
+import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -94,7 +95,10 @@ class ShareConsumer:
                 await self._book_batch([record], refused=f"{type(error).__name__}: {error}")
 
     async def _book_batch(self, records: Sequence[Record], *, refused: str | None = None) -> None:
-        decoded = {record.offset: refused or _decoded(record) for record in records}
+        decoded: dict[int, ShareColumns | Mark | str] = {}
+        for record in records:
+            decoded[record.offset] = refused or _decoded(record)
+            await _give_way()
         await self._ensure_keys([entry for entry in decoded.values() if not isinstance(entry, str)])
         outcomes: list[_Outcome] = []
 
@@ -133,6 +137,7 @@ class ShareConsumer:
         outcome = _Outcome(booking=booking, unfilled=[], poison=[])
         for record, entry in entries:
             _book_entry(outcome, record, entry)
+            await _give_way()
         await storage.write_booking(connection, self._keys, booking)
         for record, problem in outcome.poison:
             await storage.write_poison(
@@ -165,6 +170,11 @@ class ShareConsumer:
             log_event(_log, logging.ERROR, "share record set aside", **place, error=problem)
         for coin, count in booking.late_counts.items():
             log_event(_log, logging.WARNING, "late shares booked above their height", coin=coin, share_count=count)
+
+
+async def _give_way() -> None:
+    """Let other tasks of the process run: catching up must not keep questions waiting for seconds."""
+    await asyncio.sleep(0)
 
 
 def _decoded(record: Record) -> ShareColumns | Mark | str:

@@ -350,8 +350,10 @@ def summed(batch: ShareColumns) -> dict[tuple[int, int, int], SliceSum]:
         found[outcome] += 1
         if outcome == _ACCEPTED:
             found[WORK] += work
-            found[BEST] = max(found[BEST], hash_work)
-            found[LAST_TIME] = max(found[LAST_TIME], time_ms)
+            if hash_work > found[BEST]:  # noqa: PLR1730 - max() costs a call for each share
+                found[BEST] = hash_work
+            if time_ms > found[LAST_TIME]:  # noqa: PLR1730 - max() costs a call for each share
+                found[LAST_TIME] = time_ms
     return sums
 
 
@@ -361,9 +363,18 @@ def add(sums: dict[_Key, SliceSum], key: _Key, found: SliceSum) -> None:
     if total is None:
         sums[key] = found
         return
-    total[:BEST] = [a + b for a, b in zip(total[:BEST], found[:BEST], strict=True)]
-    total[BEST] = max(total[BEST], found[BEST])
-    total[LAST_TIME] = max(total[LAST_TIME], found[LAST_TIME])
+    work, accepted, stale, duplicate, low_difficulty, invalid, best, last_time_ms = found
+    total[0] += work
+    total[1] += accepted
+    if stale or duplicate or low_difficulty or invalid:
+        total[2] += stale
+        total[3] += duplicate
+        total[4] += low_difficulty
+        total[5] += invalid
+    if best > total[6]:  # noqa: PLR1730 - max() costs a call for each share
+        total[6] = best
+    if last_time_ms > total[7]:  # noqa: PLR1730 - max() costs a call for each share
+        total[7] = last_time_ms
 
 
 def split_late(found: SliceSum) -> tuple[SliceSum | None, SliceSum | None]:
