@@ -168,9 +168,10 @@ def where(dsn: str) -> str:
 
 
 async def _create(dsn: str, settings: PostgresSettings) -> Pool:
+    """Make a pool and try one connection; a floor of 0 keeps the pool quiet while the server is away."""
     pool: Pool = await asyncpg.create_pool(
         dsn,
-        min_size=1,
+        min_size=0,
         max_size=settings.pool_size_max,
         timeout=settings.connect_timeout_s,
         command_timeout=settings.statement_timeout_s + _CLIENT_MARGIN_S,
@@ -181,7 +182,12 @@ async def _create(dsn: str, settings: PostgresSettings) -> Pool:
             "jit": "off",
         },
     )
-    return pool
+    try:
+        async with pool.acquire():
+            return pool
+    except BaseException:
+        pool.terminate()
+        raise
 
 
 async def close_pool(pool: Pool, *, timeout_s: float = 5) -> None:
