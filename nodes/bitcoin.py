@@ -236,7 +236,7 @@ class BitcoinRpc:
             confirmations=block.confirmations,
             coinbase_txid_hex=block.tx[0],
             coinbase_outputs=tuple((output.script, output.amount_atomic) for output in coinbase.outputs),
-            network_target=target_from_nbits(int(block.bits, 16)),
+            network_target=self._target("getblock", block.bits),
         )
 
     async def has_zmq(self) -> bool:
@@ -295,10 +295,11 @@ class BitcoinRpc:
                 ) from error
             raise
         funded = self._typed("fundrawtransaction", answer, _Funded)
+        unsigned = self._bytes("fundrawtransaction", funded.hex)
         try:
             return await self._sign(funded, tuple(outputs))
         except BaseException:
-            await self._release_quietly(bytes.fromhex(funded.hex))
+            await self._release_quietly(unsigned)
             raise
 
     async def broadcast(self, raw: bytes) -> BroadcastOutcome:
@@ -439,6 +440,12 @@ class BitcoinRpc:
             return bytes.fromhex(text)
         except ValueError as error:
             raise self._invalid(method, expected="hex", got=repr(text[:40])) from error
+
+    def _target(self, method: str, bits: str) -> int:
+        try:
+            return target_from_nbits(int.from_bytes(self._bytes(method, bits), "big"))
+        except (CoinError, ValueError, OverflowError) as error:
+            raise self._invalid(method, expected="a target", got=repr(bits[:40])) from error
 
     def _atomic(self, method: str, value: object) -> int:
         try:

@@ -10,7 +10,7 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     Attributes:
         name: What logs and health call the node; empty means host and port of `url`.
-        url: HTTP address of its JSON-RPC, without a wallet path.
+        url: HTTP address of its JSON-RPC, without user, password or wallet path.
         user: RPC user; empty when `cookie_file` is used.
         password: RPC password. Never logged.
         cookie_file: Path of the node's `.cookie`; read again whenever the node answers 401.
@@ -20,10 +20,14 @@ class NodeSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """
 
     name: str = ""
-    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/]+/?$")] = "http://127.0.0.1:9332"
+    url: Annotated[str, msgspec.Meta(pattern=r"^https?://[^/@]+/?$")] = "http://127.0.0.1:9332"
     user: str = ""
     password: str = ""
     cookie_file: str = ""
     wallet: str = ""
     zmq_hashblock: str = ""
     timeout_s: Annotated[float, msgspec.Meta(gt=0, le=600)] = 10.0
+
+    def __repr__(self) -> str:
+        """Leave the password out."""
+        return f"NodeSettings(name={self.name!r}, url={self.url!r}, wallet={self.wallet!r})"

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from decimal import Decimal
 
+import msgspec
 import pytest
 import zmq
 import zmq.asyncio
@@ -193,3 +194,15 @@ async def test_the_simulated_node_starts_as_a_process_of_its_own():
     finally:
         process.terminate()
         assert await process.wait() == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["127.0.0.1:9332", "http://u:p@host:9332", "http://host:9332/wallet/pool", "ftp://host"]
+)
+def test_a_url_that_is_not_plain_is_refused_when_settings_are_read(url):
+    with pytest.raises(msgspec.ValidationError, match=r"\$\.url"):
+        msgspec.convert({"url": url}, NodeSettings)
+
+
+def test_the_password_is_not_in_what_is_printed_of_settings():
+    assert "secret" not in repr(NodeSettings(user="u", password="secret"))
