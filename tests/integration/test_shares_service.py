@@ -2,11 +2,13 @@
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
+import asyncpg
 import pytest
 
 from coins.settings import PoolSettings
@@ -21,7 +23,7 @@ from shares.consumer import ShareConsumer
 from shares.main import run
 from shares.metrics import Counters
 from shares.retention import prune
-from tests.fakes.share_stream import DUPLICATE, INVALID, LOW, STALE, FakeInstance, FakeShare
+from tests.fakes.share_stream import ACCEPTED, DUPLICATE, INVALID, LOW, STALE, FakeInstance, FakeShare
 
 COIN = "litecoin-regtest"
 T = TypeVar("T")
@@ -83,7 +85,7 @@ def count_of(counts: shares_pb2.ShareCounts) -> int:
 
 async def eventually(condition: Callable[[], Awaitable[T | None]], *, timeout_s: float = 15) -> T:
     async with asyncio.timeout(timeout_s):
-        while (found := await condition()) is None:  # noqa: ASYNC110 - the condition is in another process's table
+        while (found := await condition()) is None:
             await asyncio.sleep(0.02)
     return found
 
@@ -432,3 +434,81 @@ async def test_instances_are_listed_with_what_they_brought(service):
     found = await eventually(is_closed)
     assert (found.last_seq, found.height, found.time_ms, found.work) == (2, 101, time_ms, "1000")
     assert found.counts == shares_pb2.ShareCounts(accepted=1, low_difficulty=1)
+
+
+async def test_window_fixed_while_shares_are_booked_is_exact(service):
+    """R3: work enters the window or the heights above it, never both, never neither."""
+    instance = FakeInstance()
+
+    async def publish() -> None:
+        for _ in range(40):
+            await service.publish(instance.batch([FakeShare(work=3), FakeShare(height=101, work=5)] * 20))
+
+    passed = instance.mark(height=101, time_ms=now_ms())
+    await service.publish(passed)
+    publishing = asyncio.create_task(publish())
+    await service.booked(200)
+    window = await service.window(end_height=100)
+    await publishing
+    totals = await service.booked(1600)
+    slices = await service.slices()
+    inside = sum(int(entry.work) for entry in slices if entry.height <= 100)
+    assert int(window.total_work) == inside
+    assert int(totals.slices_work) == sum(int(entry.work) for entry in slices) == 40 * 20 * 8
+    assert totals.late_share_count * 3 == 40 * 20 * 3 - inside
+    report = await audit(service.platform.pool, service.platform.eventlog)
+    assert report.is_ok, report.findings
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_random_streams_with_replays_and_restarts_are_booked_once(platform, seed):
+    """D3, D4."""
+    rng = random.Random(seed)
+    instances = [FakeInstance(f"i{number}") for number in range(3)]
+    streams: dict[str, list[FakeShare]] = {instance.name: [] for instance in instances}
+    for _ in range(3):
+        async with running(platform, SharesSettings(batch_records_max=rng.choice([1, 3, 50]))) as service:
+            for _ in range(20):
+                instance = rng.choice(instances)
+                stream = streams[instance.name]
+                first = rng.randint(max(0, len(stream) - 15), len(stream))
+                stream += [random_share(rng) for _ in range(rng.randint(1, 20))]
+                await service.publish(instance.batch_at(first + 1, stream[first:]))
+    everything = [share for stream in streams.values() for share in stream]
+    async with running(platform) as service:
+        totals = await service.booked(len(everything))
+        assert totals.slices == totals.instances
+        assert int(totals.slices_work) == sum(share.work for share in everything if share.outcome == ACCEPTED)
+        assert count_of(totals.slices) == len(everything)
+    report = await audit(platform.pool, platform.eventlog)
+    assert report.is_ok, report.findings
+
+
+def random_share(rng: random.Random) -> FakeShare:
+    return FakeShare(
+        account=rng.choice("abc"),
+        worker=rng.choice(["", "x", "y"]),
+        scheme=rng.choice(["pplns", "prop", "solo"]),
+        height=rng.randint(100, 103),
+        work=rng.randint(1, 1 << 62),
+        hash_work=rng.randint(1, (1 << 63) - 1),
+        outcome=rng.choice([ACCEPTED, ACCEPTED, ACCEPTED, STALE, DUPLICATE, LOW, INVALID]),
+        time_ms=1_700_000_000_000 + rng.randint(0, 300_000),
+    )
+
+
+async def test_lost_database_connections_lose_and_repeat_nothing(service):
+    """D3: the consumer goes on by itself."""
+    instance = FakeInstance()
+    for _ in range(10):
+        await service.publish(*[instance.batch([FakeShare()] * 50) for _ in range(5)])
+        with contextlib.suppress(asyncpg.PostgresConnectionError, asyncpg.InterfaceError):
+            await service.platform.pool.execute(
+                """
+                SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                WHERE datname = current_database() AND pid <> pg_backend_pid()
+                """
+            )
+    totals = await service.booked(2500)
+    assert totals.slices.accepted == totals.instances.accepted == 2500
+    assert (await audit(service.platform.pool, service.platform.eventlog)).is_ok
