@@ -1,15 +1,139 @@
-"""The application: routes, errors, caching."""
+"""The application: the table of routes over HTTP, with parameters, caching, ETags, CORS and problems."""
 
-from aiohttp import web
+import hashlib
+from collections.abc import Awaitable, Callable
 
+import msgspec
+from aiohttp import ETag, web
+
+from gateway.cache import RecentAnswers
 from gateway.context import GATEWAY, Gateway
+from gateway.openapi import PATH as OPENAPI_PATH
+from gateway.openapi import openapi_document
+from gateway.problems import Kind, ProblemFound, problems_middleware
+from gateway.routes import all_routes
+from gateway.routing import COIN, Route
+
+SHARED_KEEP_S = 1.0
+SHARED_ENTRIES_MAX = 256
+OPENAPI_MAX_AGE_S = 300
+PREFLIGHT_MAX_AGE_S = 3_600
+BODY_BYTES_MAX = 1_024
+"""Nothing here takes a body."""
+_API_PREFIX = "/api/"
+_EVERYBODY = "*"
+
+_Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def make_app(gateway: Gateway) -> web.Application:
     """Build the application.
 
-    It is not frozen yet: a page or a WebSocket is added with `app.router` before it is run.
+    It is not frozen yet: a page or a WebSocket is added through `app.router` before it is run, and finds the gateway
+    in `request.app[GATEWAY]`. ETags and parameters are the API's own business and do not touch such routes; an
+    exception out of them becomes a problem too.
     """
-    app = web.Application()
+    app = web.Application(middlewares=[problems_middleware, _preflight_middleware], client_max_size=BODY_BYTES_MAX)
     app[GATEWAY] = gateway
+    app.on_response_prepare.append(_allow_origin)
+    recent: RecentAnswers[bytes] = RecentAnswers(
+        clock=gateway.clock, keep_s=SHARED_KEEP_S, entries_max=SHARED_ENTRIES_MAX
+    )
+    routes = all_routes()
+    for route in routes:
+        app.router.add_get(route.path, _responder(route, recent))
+    document = openapi_document(routes, title=gateway.pool_settings.name)
+    app.router.add_get(OPENAPI_PATH, _document_responder(document))
     return app
+
+
+def _responder(route: Route, recent: RecentAnswers[bytes]) -> _Respond:
+    async def respond(request: web.Request) -> web.StreamResponse:
+        gateway = request.app[GATEWAY]
+        values = _values(route, request, coin_id=gateway.coin.coin_id)
+
+        async def make() -> bytes:
+            return msgspec.json.encode(await route.handler(gateway, values))
+
+        if route.is_shared:
+            body = await recent.get((route.path, *sorted(values.items())), make)
+        else:
+            body = await make()
+        return _json_response(request, body, max_age_s=route.max_age_s)
+
+    return respond
+
+
+def _document_responder(document: bytes) -> _Respond:
+    async def respond(request: web.Request) -> web.StreamResponse:
+        return _json_response(request, document, max_age_s=OPENAPI_MAX_AGE_S)
+
+    return respond
+
+
+def _values(route: Route, request: web.Request, *, coin_id: str) -> dict[str, str]:
+    """Return the parameters by name.
+
+    Raises:
+        ProblemFound: When a parameter is not one of the route's, comes twice, or names another coin.
+    """
+    known = [parameter.name for parameter in route.parameters if not parameter.is_in_path]
+    values: dict[str, str] = {}
+    for name, value in request.query.items():
+        if name not in known:
+            expected = f"expected {', '.join(known)}" if known else "expected none"
+            raise ProblemFound(Kind.BAD_PARAMETER, f"The parameter {name[:40]!r} is not known here, {expected}.")
+        if name in values:
+            raise ProblemFound(Kind.BAD_PARAMETER, f"The parameter {name} comes twice, expected it once.")
+        values[name] = value
+    coin = values.pop(COIN.name, coin_id)
+    if coin != coin_id:
+        raise ProblemFound(Kind.UNKNOWN_COIN, f"{coin[:40]!r} is not mined here, expected {coin_id}.")
+    return values | request.match_info
+
+
+def _json_response(request: web.Request, body: bytes, *, max_age_s: int | None) -> web.Response:
+    """Return the answer, or 304 when the reader has it already."""
+    etag = ETag(value=hashlib.blake2b(body, digest_size=12).hexdigest())
+    known = request.if_none_match or ()
+    if any(entry.value in (etag.value, _EVERYBODY) for entry in known):
+        response = web.Response(status=304)
+    else:
+        response = web.Response(body=body, content_type="application/json")
+    response.etag = etag
+    response.headers["Cache-Control"] = "no-store" if max_age_s is None else f"public, max-age={max_age_s}"
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+@web.middleware
+async def _preflight_middleware(request: web.Request, handler: _Respond) -> web.StreamResponse:
+    """Answer a browser that asks whether a page of an allowed origin may read the API."""
+    is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+    if is_preflight and request.path.startswith(_API_PREFIX) and _allowed_origin(request) is not None:
+        headers = {
+            "Access-Control-Allow-Methods": "GET, HEAD",
+            "Access-Control-Allow-Headers": "If-None-Match",
+            "Access-Control-Max-Age": str(PREFLIGHT_MAX_AGE_S),
+        }
+        return web.Response(status=204, headers=headers)
+    return await handler(request)
+
+
+async def _allow_origin(request: web.Request, response: web.StreamResponse) -> None:
+    """Name the origin whose page may read the answer, problems included."""
+    if not request.path.startswith(_API_PREFIX) or not request.app[GATEWAY].settings.cors_origins:
+        return
+    response.headers["Vary"] = "Origin"
+    origin = _allowed_origin(request)
+    if origin is not None:
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Expose-Headers"] = "ETag"
+
+
+def _allowed_origin(request: web.Request) -> str | None:
+    origins = request.app[GATEWAY].settings.cors_origins
+    if _EVERYBODY in origins:
+        return _EVERYBODY
+    origin = request.headers.get("Origin")
+    return origin if origin in origins else None

@@ -63,7 +63,7 @@ class Sources:
         return await call(self._miners.ListWorkers, request, timeout_s=self._timeout_s)
 
     async def blocks(
-        self, status: rewards_pb2.BlockStatus, *, page_size: int, page_token: str
+        self, status: rewards_pb2.BlockStatus.ValueType, *, page_size: int, page_token: str
     ) -> rewards_pb2.ListBlocksResponse:
         """Ask for a page of blocks, newest first."""
         request = rewards_pb2.ListBlocksRequest(

@@ -1,0 +1,84 @@
+"""The OpenAPI 3.1 document, made from the table of routes and the models' own schemas."""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from gateway.models import Problem
+from gateway.problems import CONTENT_TYPE, Kind, problem_of
+from gateway.routing import Parameter, Route
+
+PATH = "/api/v1/openapi.json"
+VERSION = "1"
+_REF = "#/components/schemas/{name}"
+_ALWAYS = (Kind.BAD_PARAMETER, Kind.UNKNOWN_COIN, Kind.INTERNAL)
+_DESCRIPTION = (
+    "Reads a Lodepool mining pool. Amounts are whole atomic units, work is decimal digits in a string, times are ISO "
+    "8601 in UTC, nothing is a float. Errors are problem+json (RFC 9457). Answers carry an ETag."
+)
+
+
+def openapi_document(routes: Iterable[Route], *, title: str) -> bytes:
+    """Return the document as JSON.
+
+    Args:
+        routes: All routes.
+        title: The pool's name.
+    """
+    routes = tuple(routes)
+    types = list(dict.fromkeys([*(route.answer for route in routes), Problem]))
+    _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
+    document = {
+        "openapi": "3.1.0",
+        "info": {"title": f"{title} API", "version": VERSION, "description": _DESCRIPTION},
+        "paths": {route.path: {"get": _operation(route)} for route in routes},
+        "components": {"schemas": schemas},
+    }
+    return msgspec.json.encode(document)
+
+
+def _operation(route: Route) -> dict[str, object]:
+    kinds = sorted({*route.problems, *_ALWAYS}, key=lambda kind: kind.status)
+    by_status: dict[int, list[Kind]] = {}
+    for kind in kinds:
+        by_status.setdefault(kind.status, []).append(kind)
+    return {
+        "operationId": route.operation_id,
+        "summary": route.summary,
+        "parameters": [_parameter(parameter) for parameter in route.parameters],
+        "responses": {
+            "200": {
+                "description": "The answer.",
+                "headers": {"ETag": {"schema": {"type": "string"}, "description": "For If-None-Match."}},
+                "content": {
+                    "application/json": {
+                        "schema": {"$ref": _REF.format(name=route.answer.__name__)},
+                        "example": msgspec.to_builtins(route.example),
+                    }
+                },
+            },
+            "304": {"description": "As the reader knows it (If-None-Match)."},
+            **{str(status): _problem(same) for status, same in by_status.items()},
+        },
+    }
+
+
+def _parameter(parameter: Parameter) -> dict[str, object]:
+    return {
+        "name": parameter.name,
+        "in": "path" if parameter.is_in_path else "query",
+        "required": parameter.is_in_path,
+        "description": parameter.description,
+        "schema": dict(parameter.schema),
+    }
+
+
+def _problem(kinds: list[Kind]) -> dict[str, object]:
+    examples = {
+        kind.urn_name: {"value": msgspec.to_builtins(problem_of(kind, "What is wrong, and what was expected."))}
+        for kind in kinds
+    }
+    return {
+        "description": "; ".join(kind.title for kind in kinds) + ".",
+        "content": {CONTENT_TYPE: {"schema": {"$ref": _REF.format(name=Problem.__name__)}, "examples": examples}},
+    }
