@@ -1,13 +1,14 @@
 """Let the operator give up a batch in review, once it is certain that its transaction can no longer confirm."""
 
 import logging
+from typing import Protocol, runtime_checkable
 from uuid import UUID
 
 from coins.coin import Coin
 from ledger import storage as ledger_storage
 from ledger.domain import Phase
 from nodes.errors import NodeError
-from nodes.interface import BitcoinWallet, BroadcastStatus
+from nodes.interface import BitcoinWallet, BroadcastStatus, ChainInfo
 from payouts import storage
 from payouts.config import PayoutSettings
 from payouts.domain import Arrow, Batch, BatchEvent, BatchStatus, resolutions
@@ -20,6 +21,15 @@ from runtime.postgres.transactions import transact
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 
 _log = logging.getLogger("lodepool.payouts")
+
+
+@runtime_checkable
+class ChainAware(Protocol):
+    """A wallet whose node can tell how far it has come."""
+
+    async def chain_info(self) -> ChainInfo:
+        """Return the node's network and tip."""
+        ...
 
 
 class Reviewer:
@@ -109,8 +119,11 @@ class Reviewer:
         """Return why the transaction may still confirm; empty when it cannot.
 
         Only one thing kills a signed transaction: an input spent by another transaction in the chain. Where the wallet
-        cannot say so, the node is handed the bytes: should it take them, the batch is on its way and not dead.
+        cannot say so, the node is handed the bytes: should it take them, the batch is on its way and not dead. A node
+        that has not the whole chain misses inputs that exist, so its word does not count.
         """
+        if isinstance(self._wallet, ChainAware) and (await self._wallet.chain_info()).is_initial_download:
+            return "the node is still downloading the chain and cannot tell"
         depth = self._settings.confirmations
         seen = await self._wallet.transaction(batch.txid_hex)
         if seen is not None and seen.confirmations < 0:

@@ -671,6 +671,25 @@ async def test_void_waits_for_a_wallet_that_is_away(world: World, bench: Simulat
     assert (await world.batch()).status is BatchStatus.REVIEW
 
 
+async def test_void_is_refused_while_the_node_has_not_the_whole_chain(world: World, bench: SimulatedBench) -> None:
+    """P3: to such a node all inputs are missing, also those of a transaction that has long confirmed."""
+    await world.miner(2_000_000)
+    await world.round()
+    batch = await world.batch()
+    bench.node.mine_double_spend(batch.txid_hex)
+    await bench.mine(3)
+    await world.round()
+    bench.node.is_initial_download = True
+
+    with pytest.raises(FailedPrecondition, match="still downloading the chain"):
+        await world.reviewer().void(batch.batch_id, reason="spent", request_id="r1")
+
+    bench.node.is_initial_download = False
+    await world.reviewer().void(batch.batch_id, reason="spent", request_id="r1")
+    await world.pay()
+    await world.assert_everybody_paid_once()
+
+
 async def test_void_that_finds_the_transaction_alive_gives_it_to_the_payer(world: World, bench: SimulatedBench) -> None:
     await world.miner(2_000_000)
     await world.round()

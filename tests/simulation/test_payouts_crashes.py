@@ -1,9 +1,13 @@
 """A payer crashes at every arrow between two effects; the next one continues, and everybody is paid exactly once."""
 
+import asyncio
+import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from nodes.regtest import LitecoindRegtest, find_litecoind
@@ -221,3 +225,29 @@ async def test_payer_and_litecoind_killed_together_pay_everybody_exactly_once(
     await world.pay()
 
     await world.assert_everybody_paid_once(arrow)
+
+
+@pytest.mark.litecoind
+@pytest.mark.timeout(600)
+async def test_process_killed_with_sigkill_at_any_arrow_pays_everybody_exactly_once_on_litecoind(
+    database: Any, litecoind: LitecoindBench
+) -> None:
+    """P1 P2 P3 P4 P5: a real process, a real kill -9, a real node; the lock comes free by itself."""
+    world = await World.make(database.pool, litecoind)
+    node = msgspec.json.encode(litecoind.regtest.node_settings()[0]).decode()
+    for arrow in PAYING_ARROWS:
+        await give_balances(world)
+        command = [sys.executable, "-m", "tests.fakes.payouts_process", database.dsn, node, arrow.value]
+        process = await asyncio.create_subprocess_exec(*command)
+        try:
+            async with asyncio.timeout(60):
+                while process.returncode is None:
+                    await world.bench.mine()
+                    await asyncio.sleep(0.2)
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+        assert process.returncode == -signal.SIGKILL, arrow
+        await world.pay()
+        await world.assert_everybody_paid_once(arrow)
