@@ -178,7 +178,8 @@ class SegmentReader:
 
     Attributes:
         position: The byte after the last whole frame that was read.
-        damage: Why reading stopped before the segment's end; empty when it did not. What is unfinished may still grow.
+        damage: Why reading stopped before the segment's end; empty when it did not.
+        is_unfinished: Whether the damage is only a frame without its end: it may still grow, or a crash cut it off.
 
     Args:
         path: The segment.
@@ -189,6 +190,7 @@ class SegmentReader:
         self.path = path
         self.position = position
         self.damage = ""
+        self.is_unfinished = False
 
     def frames(self) -> Iterator[Frame]:
         """Yield the whole frames from `position` on, as far as they stand now.
@@ -197,6 +199,7 @@ class SegmentReader:
             OSError: The segment cannot be read.
         """
         self.damage = ""
+        self.is_unfinished = False
         with self.path.open("rb") as file:
             file.seek(self.position)
             buffer = b""
@@ -213,6 +216,7 @@ class SegmentReader:
                     if not more:
                         if offset < len(buffer):
                             self.damage = f"an unfinished frame at byte {self.position}"
+                            self.is_unfinished = True
                         return
                     buffer, offset = buffer[offset:] + more, 0
                     continue
