@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -152,15 +152,13 @@ class Shipper:
 
     def _read_segment(self, reader: SegmentReader, packer: "_Packer") -> bool:
         """Read one segment; return whether there is room for more."""
-        frames = reader.frames()
-        for found in frames:
+        for found in reader.frames():
             try:
                 packer.add(JournalEntry.FromString(found.payload), len(found.payload))
             except DecodeError:
                 reader.damage = f"an entry that is no JournalEntry before byte {found.end}"
                 return True
             if packer.byte_count >= ROUND_BYTES_MAX:
-                frames.close()
                 return False
         return True
 
@@ -257,7 +255,7 @@ class _Packer:
         self._batches.append(batch)
         self._batched += share_count
         last_seq = batch.first_seq + share_count - 1
-        self.place = replace(self.place, last_seq=last_seq, height=max(self.place.height, max(batch.height)))
+        self.place = replace(self.place, last_seq=last_seq, height=max(self.place.height, *batch.height))
 
     def _put_batches(self) -> None:
         if self._batches:
@@ -312,7 +310,7 @@ def merge_batches(batches: Sequence[ShareBatch]) -> ShareBatch:
 
 
 @contextlib.contextmanager
-def only_shipper(data_dir: Path) -> "contextlib.Generator[None]":
+def only_shipper(data_dir: Path) -> Iterator[None]:
     """Hold the place of the host's only shipper.
 
     Raises:
