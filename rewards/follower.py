@@ -8,14 +8,25 @@ from coins.coin import Coin
 from nodes.interface import BlockInfo, ChainInfo, HeaderInfo
 from rewards import booking, storage
 from rewards.config import RewardsSettings
-from rewards.domain import STEPS as STEPS_BY_SIGHT
-from rewards.domain import Block, Scheme, Sight, Status, Step, distribute, followed_down_to, sight, window_plan
+from rewards.domain import (
+    STEPS,
+    Block,
+    Scheme,
+    Sight,
+    Status,
+    Step,
+    WindowPlan,
+    distribute,
+    followed_down_to,
+    sight,
+    window_plan,
+)
 from rewards.errors import BlockChanged
 from rewards.metrics import Counters
 from rewards.windows import Windows
 from runtime.clock import Clock
 from runtime.logs import log_event
-from runtime.postgres.pool import Pool, acquired
+from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.rpc.errors import FailedPrecondition, RpcError
 
 _log = logging.getLogger("lodepool.rewards")
@@ -105,7 +116,7 @@ class Follower:
         is_settled = True
         for block in blocks:
             seen, confirmations[block.found.block_hash_hex] = await self._see(block, info)
-            step = STEPS_BY_SIGHT[block.status, seen]
+            step = STEPS[block.status, seen]
             try:
                 await self._take(block, step, seen)
             except BlockChanged as error:
@@ -193,20 +204,9 @@ class Follower:
         found = block.found
         async with acquired(self._pool) as conn:
             previous = await storage.previous_height(conn, found.coin, below_height=found.height, scheme=None)
-            previous_of_scheme = await storage.previous_height(
-                conn, found.coin, below_height=found.height, scheme=found.scheme
-            )
-            # A round begins after the block before; while that one is undecided, so is the round.
-            is_round_open = found.scheme is Scheme.PROP and await storage.has_open_candidate(
-                conn, found.coin, below_height=found.height, scheme=found.scheme
-            )
-        if is_round_open:
+            is_planned, plan = await self._plan(conn, block)
+        if not is_planned:
             return False
-        plan = window_plan(
-            found,
-            previous_height=previous_of_scheme,
-            pplns_window_percent=self._settings.pplns_window_percent,
-        )
         try:
             work = {} if plan is None else await self._windows.fix(found, plan)
             round_work = await self._windows.round_work(found, previous_height=previous)
@@ -229,6 +229,23 @@ class Follower:
             )
         await booking.credit(self._pool, block, distribution, round_work=round_work)
         return True
+
+    async def _plan(self, conn: Connection, block: Block) -> tuple[bool, WindowPlan | None]:
+        """Return whether the window can be asked for, and what to ask; None where the scheme needs no window."""
+        found = block.found
+        # A round begins after the block before; while that one is undecided, so is the round.
+        if found.scheme is Scheme.PROP and await storage.has_open_candidate(
+            conn, found.coin, below_height=found.height, scheme=found.scheme
+        ):
+            return False, None
+        plan = window_plan(
+            found,
+            previous_height=await storage.previous_height(
+                conn, found.coin, below_height=found.height, scheme=found.scheme
+            ),
+            pplns_window_percent=self._settings.pplns_window_percent,
+        )
+        return True, None if plan is None else await storage.keep_plan(conn, found, plan)
 
     async def _hold(self, block: Block, reason: str) -> None:
         if reason == block.hold_reason:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from rewards.distribution import Credit, Distribution
-from rewards.domain import Block, FoundBlock, Scheme, Status
+from rewards.domain import Block, FoundBlock, Scheme, Status, WindowPlan
 from runtime.eventlog.interface import Record
 from runtime.postgres.pool import Connection
 
@@ -134,6 +134,29 @@ async def has_open_candidate(conn: Connection, coin: str, *, below_height: int, 
         scheme.value,
     )
     return found
+
+
+async def keep_plan(conn: Connection, found: FoundBlock, plan: WindowPlan) -> WindowPlan:
+    """Store what a block's window is asked for, unless it is stored already; return what is stored (R3)."""
+    rows = await conn.fetch(
+        """
+        UPDATE rewards.block SET
+            plan_window_work = CASE WHEN plan_start_height IS NULL THEN $4 ELSE plan_window_work END,
+            plan_start_height = coalesce(plan_start_height, $3)
+        WHERE coin = $1 AND block_hash_hex = $2
+        RETURNING plan_start_height, plan_window_work
+        """,
+        found.coin,
+        found.block_hash_hex,
+        plan.start_height,
+        plan.window_work,
+    )
+    start_height, window_work = rows[0]
+    return WindowPlan(
+        start_height=start_height,
+        end_height=found.height,
+        window_work=None if window_work is None else int(window_work),
+    )
 
 
 async def insert_credits(conn: Connection, found: FoundBlock, distribution: Distribution) -> None:

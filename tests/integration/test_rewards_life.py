@@ -226,6 +226,23 @@ async def test_a_prop_round_waits_while_the_block_before_is_undecided(world):
     assert [request.request_id for request in world.shares.asked] == [first, first, second]
 
 
+@pytest.mark.parametrize("scheme", ["pplns", "prop"])
+async def test_the_window_asked_for_stays_the_same_after_a_change_of_settings_or_of_the_block_before(world, scheme):
+    """R3: what was asked first is asked again, so that a window fixed before a crash is still the answer."""
+    before = await world.find_block(scheme=scheme)
+    await world.look()
+    block_hash = world.node.mine_block(world.address)
+    await world.report(block_hash, scheme=scheme)
+    world.shares.missing = "not yet"
+    await world.look()
+    world.settings = RewardsSettings(pplns_window_percent=5000)
+    await booking.reverse(world.platform.pool, await world.block(before))
+    world.shares.missing = ""
+    await world.look()
+    first, second = (request for request in world.shares.asked if request.request_id == block_hash)
+    assert first == second
+
+
 async def test_the_round_work_is_that_of_the_heights_since_the_block_before(world):
     first = await world.find_block()
     height = world.node.chain.tip.height
