@@ -46,14 +46,15 @@ class RewardService(RewardServiceServicer):
         self, request: rewards_pb2.ListBlocksRequest, _context: _Context
     ) -> rewards_pb2.ListBlocksResponse:
         """Return a page of blocks, newest first."""
-        coin = _required_coin(request.coin)
+        coin = _required("coin", request.coin)
+        account = _plain("account", request.account)
         limit = clamp_page_size(request.page_size)
-        below = decode_page_token(request.page_token, tuple[int, str])
+        below = _position(request.page_token)
         async with acquired(self._pool) as conn:
             blocks = await storage.list_blocks(
-                conn, coin, status=_STATUS.get(request.status), account=request.account, below=below, limit=limit + 1
+                conn, coin, status=_STATUS.get(request.status), account=account, below=below, limit=limit + 1
             )
-            counts = await storage.count_blocks(conn, coin, account=request.account)
+            counts = await storage.count_blocks(conn, coin, account=account)
         page, rest = blocks[:limit], blocks[limit:]
         return rewards_pb2.ListBlocksResponse(
             blocks=[self._block(block, ()) for block in page],
@@ -65,23 +66,23 @@ class RewardService(RewardServiceServicer):
         self, request: rewards_pb2.GetBlockRequest, _context: _Context
     ) -> rewards_pb2.Block:
         """Return one block with its distribution."""
-        coin = _required_coin(request.coin)
+        coin = _required("coin", request.coin)
+        block_hash_hex = _required("block_hash_hex", request.block_hash_hex)
         async with acquired(self._pool) as conn:
-            block = await storage.get_block(conn, coin, request.block_hash_hex)
+            block = await storage.get_block(conn, coin, block_hash_hex)
             if block is None:
-                raise NotFound(f"no block {request.block_hash_hex} of {coin} is known")
-            parts = await storage.credits_of(conn, coin, request.block_hash_hex)
+                raise NotFound(f"no block {block_hash_hex} of {coin} is known")
+            parts = await storage.credits_of(conn, coin, block_hash_hex)
         return self._block(block, parts)
 
     async def GetBalance(  # noqa: N802 - the contract's name
         self, request: rewards_pb2.GetBalanceRequest, _context: _Context
     ) -> rewards_pb2.Balance:
         """Return what an account has; zeros for an account that never had anything."""
-        coin = _required_coin(request.coin)
-        if not request.account:
-            raise InvalidArgument("account", "is empty")
+        coin = _required("coin", request.coin)
+        account = _required("account", request.account)
         async with acquired(self._pool) as conn:
-            balance = await ledger.owner_balance(conn, coin, request.account)
+            balance = await ledger.owner_balance(conn, coin, account)
         return rewards_pb2.Balance(
             immature_atomic=balance.immature_atomic,
             payable_atomic=balance.payable_atomic,
@@ -93,13 +94,12 @@ class RewardService(RewardServiceServicer):
         self, request: rewards_pb2.ListCreditsRequest, _context: _Context
     ) -> rewards_pb2.ListCreditsResponse:
         """Return a page of an account's credits, newest first."""
-        coin = _required_coin(request.coin)
-        if not request.account:
-            raise InvalidArgument("account", "is empty")
+        coin = _required("coin", request.coin)
+        account = _required("account", request.account)
         limit = clamp_page_size(request.page_size)
-        below = decode_page_token(request.page_token, tuple[int, str])
+        below = _position(request.page_token)
         async with acquired(self._pool) as conn:
-            entries = await storage.list_credits(conn, coin, request.account, below=below, limit=limit + 1)
+            entries = await storage.list_credits(conn, coin, account, below=below, limit=limit + 1)
         page, rest = entries[:limit], entries[limit:]
         return rewards_pb2.ListCreditsResponse(
             credits=[
@@ -120,7 +120,7 @@ class RewardService(RewardServiceServicer):
     ) -> rewards_pb2.LedgerTotals:
         """Return the sums over a coin's ledger."""
         async with acquired(self._pool) as conn:
-            totals = await ledger.totals(conn, _required_coin(request.coin))
+            totals = await ledger.totals(conn, _required("coin", request.coin))
         return rewards_pb2.LedgerTotals(
             coinbase_atomic=totals.coinbase_atomic,
             immature_atomic=totals.immature_atomic,
@@ -180,7 +180,20 @@ def _credit(
     )
 
 
-def _required_coin(coin: str) -> str:
-    if not coin:
-        raise InvalidArgument("coin", "is empty")
-    return coin
+def _required(field: str, text: str) -> str:
+    if not text:
+        raise InvalidArgument(field, "is empty")
+    return _plain(field, text)
+
+
+def _plain(field: str, text: str) -> str:
+    if "\x00" in text:
+        raise InvalidArgument(field, "has a zero character")
+    return text
+
+
+def _position(page_token: str) -> tuple[int, str] | None:
+    position = decode_page_token(page_token, tuple[int, str])
+    if position is not None and (not 0 <= position[0] < 2**63 or "\x00" in position[1]):
+        raise InvalidArgument("page_token", "is not a token that this method returned")
+    return position

@@ -17,6 +17,7 @@ from runtime.platform import Platform
 from runtime.postgres.pool import acquired
 from runtime.rpc.client import call
 from runtime.rpc.errors import InvalidArgument, NotFound, Unavailable
+from runtime.rpc.pages import encode_page_token
 from tests.fakes.rewards_world import COIN, FINDER, RewardsWorld, open_rewards_world
 from tests.fakes.waiting import eventually
 
@@ -161,8 +162,11 @@ async def test_wrong_requests_are_told_which_field_is_wrong(running):
     with pytest.raises(InvalidArgument) as refusal:
         await call(stub(running).GetBalance, rewards_pb2.GetBalanceRequest(coin=COIN.coin_id))
     assert refusal.value.field == "account"
+    for token in ("?!", encode_page_token((2**64 - 1, "")), encode_page_token((1, "\x00")), encode_page_token([1])):
+        with pytest.raises(InvalidArgument):
+            await call(stub(running).ListBlocks, rewards_pb2.ListBlocksRequest(coin=COIN.coin_id, page_token=token))
     with pytest.raises(InvalidArgument):
-        await call(stub(running).ListBlocks, rewards_pb2.ListBlocksRequest(coin=COIN.coin_id, page_token="?!"))
+        await get_block(running, "\x00")
 
 
 async def test_records_that_are_replayed_or_are_no_block_change_nothing_and_are_kept(world):
