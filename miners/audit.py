@@ -3,10 +3,13 @@
 from runtime.audit import Finding, Report
 from runtime.postgres.pool import Pool, acquired
 
+_QUERY_TIMEOUT_S = 3600
+
 
 async def audit(pool: Pool) -> Report:
     """Compare each account's times with those of its workers, and its threshold with the last change."""
     async with acquired(pool) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute("SET LOCAL statement_timeout = 0")
         rows = await connection.fetch(
             """
             SELECT account.coin, account.account, account.create_time_ms, account.last_share_time_ms,
@@ -23,7 +26,7 @@ async def audit(pool: Pool) -> Report:
             ) AS changed ON true
             ORDER BY account.coin, account.account
             """,
-            timeout=None,
+            timeout=_QUERY_TIMEOUT_S,
         )
     checks = (
         ("first share of an account = of its workers", "first_ms", "create_time_ms"),

@@ -16,6 +16,7 @@ from shares.records import decode_record
 _RECORDS_MAX = 500
 _POLL_TIMEOUT_S = 2.0
 _DIFFERENCES_MAX = 1000
+_QUERY_TIMEOUT_S = 3600
 
 _SUMS = """
     coalesce(sum(work), 0)::text AS work, coalesce(sum(accepted_count), 0)::bigint AS accepted,
@@ -89,7 +90,7 @@ async def _compare_sums(connection: Connection) -> Report:
 
 
 async def _sums(connection: Connection, rows: str) -> dict[str, dict[str, int]]:
-    found = await connection.fetch(_BY_COIN.format(rows=rows), timeout=None)
+    found = await connection.fetch(_BY_COIN.format(rows=rows), timeout=_QUERY_TIMEOUT_S)
     return {row["coin"]: {name: int(value) for name, value in row.items() if name != "coin"} for row in found}
 
 
@@ -147,7 +148,7 @@ async def _check_windows(connection: Connection) -> Report:
             ) AS is_pruned
         FROM shares.fixed_window w ORDER BY w.request_id
         """,
-        timeout=None,
+        timeout=_QUERY_TIMEOUT_S,
     )
     check = "a window = its slices"
     findings: list[Finding] = []
@@ -186,6 +187,7 @@ async def _load_book(connection: Connection) -> _Book:
         JOIN shares.account USING (account_id) JOIN shares.worker USING (worker_id)
         """,
         prefetch=5000,
+        timeout=_QUERY_TIMEOUT_S,
     )
     async for row in cursor:
         key, found = _slice(row)

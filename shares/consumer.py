@@ -24,6 +24,9 @@ from shares.records import decode_record
 TOPIC = "shares"
 GROUP = "shares"
 
+# What a record's own values can cause; a broken reference would be our fault and must not set records aside.
+_REFUSED = (asyncpg.DataError, asyncpg.CheckViolationError, asyncpg.NotNullViolationError)
+
 _log = logging.getLogger("lodepool.shares")
 
 
@@ -64,6 +67,7 @@ class ShareConsumer:
             async with acquired(self._pool) as connection:
                 return await load_position(connection, storage.SCHEMA, topic=TOPIC, partition=partition)
 
+        self._keys = Keys()
         subscription = await self._eventlog.subscribe(TOPIC, group=GROUP, load_position=position)
         try:
             while True:
@@ -83,7 +87,7 @@ class ShareConsumer:
             batch = [record for record in records if record.partition == partition]
             try:
                 await self._book_batch(batch)
-            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError):
+            except _REFUSED:
                 await self._book_one_by_one(batch)
 
     async def _book_one_by_one(self, records: Sequence[Record]) -> None:
@@ -91,7 +95,7 @@ class ShareConsumer:
         for record in records:
             try:
                 await self._book_batch([record])
-            except (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError) as error:
+            except _REFUSED as error:
                 await self._book_batch([record], refused=f"{type(error).__name__}: {error}")
 
     async def _book_batch(self, records: Sequence[Record], *, refused: str | None = None) -> None:

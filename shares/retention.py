@@ -1,10 +1,10 @@
 """Remove what has become old, without losing its sums."""
 
-from runtime.postgres.pool import Connection, Pool
+from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
 from shares.hashrate import Span, tally_starts
 
-_GROUPS_MAX = 500
+_GROUPS_MAX = 20
 
 
 async def prune(pool: Pool, *, keep_days: int, now_ms: int) -> int:
@@ -24,7 +24,7 @@ async def prune(pool: Pool, *, keep_days: int, now_ms: int) -> int:
         if group_count < _GROUPS_MAX:
             break
     starts = tally_starts(now_ms)
-    async with pool.acquire() as connection:
+    async with acquired(pool) as connection:
         for span in (Span.TEN_MINUTES, Span.HOUR):
             await connection.execute(
                 "DELETE FROM shares.tally WHERE span_min = $1 AND bucket < $2", int(span), starts[span]

@@ -312,16 +312,19 @@ async def _minute_works(
 ) -> dict[int, list[int]]:
     """Return work by worker_id over the windows that are summed from minutes.
 
-    Slices are found by account and height; the sums by minute tell from which height on.
+    Slices are found by account and height; the sums by minute tell from which height on. Asked account by account, so
+    that also a plan made without knowing the numbers goes by the index.
     """
     starts = [window.start_minute(now_ms) for window in WINDOWS if window.span == Span.MINUTE]
     sums = ", ".join(f"coalesce(sum(work) FILTER (WHERE minute >= ${i}), 0)::text" for i in range(4, 4 + len(starts)))
     rows = await connection.fetch(
         f"""
-        SELECT worker_id, {sums} FROM shares.slice
-        WHERE account_id = ANY($1::integer[]) AND minute >= $3 AND accepted_count > 0
-            AND height >= (SELECT min(height) FROM shares.pool_slice WHERE coin_key = $2 AND minute >= $3)
-        GROUP BY worker_id
+        SELECT found.* FROM unnest($1::integer[]) AS wanted(account_id) CROSS JOIN LATERAL (
+            SELECT worker_id, {sums} FROM shares.slice
+            WHERE slice.account_id = wanted.account_id AND minute >= $3 AND accepted_count > 0
+                AND height >= (SELECT min(height) FROM shares.pool_slice WHERE coin_key = $2 AND minute >= $3)
+            GROUP BY worker_id
+        ) AS found
         """,
         account_ids,
         coin_key,
@@ -336,13 +339,18 @@ async def _tally_works(connection: Connection, worker_ids: Sequence[int], *, now
     starts = tally_starts(now_ms)
     rows = await connection.fetch(
         """
-        SELECT worker_id, span_min, sum(work)::text AS work FROM shares.tally
-        WHERE worker_id = ANY($1::integer[]) AND bucket >= CASE span_min WHEN 10 THEN $2::integer ELSE $3::integer END
-        GROUP BY worker_id, span_min
+        SELECT wanted.worker_id, spans.span_min, found.work
+        FROM unnest($1::integer[]) AS wanted(worker_id)
+        CROSS JOIN unnest($2::smallint[], $3::integer[]) AS spans(span_min, start_bucket)
+        CROSS JOIN LATERAL (
+            SELECT coalesce(sum(work), 0)::text AS work FROM shares.tally
+            WHERE tally.worker_id = wanted.worker_id AND tally.span_min = spans.span_min
+                AND tally.bucket >= spans.start_bucket
+        ) AS found
         """,
         worker_ids,
-        starts[Span.TEN_MINUTES],
-        starts[Span.HOUR],
+        [int(Span.TEN_MINUTES), int(Span.HOUR)],
+        [starts[Span.TEN_MINUTES], starts[Span.HOUR]],
     )
     return {(row["worker_id"], row["span_min"]): int(row["work"]) for row in rows}
 

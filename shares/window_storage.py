@@ -27,6 +27,8 @@ async def fix_window(connection: Connection, request: WindowRequest, *, rules: W
         WindowNotReady: When the stream has not passed the block.
         WindowConflict: When the request id was used for another window.
     """
+    # A plan made without knowing the heights could read every slice there is.
+    await connection.execute("SET LOCAL plan_cache_mode = force_custom_plan")
     book = await _hold_book(connection, coin=request.coin, scheme=request.kind.value)
     fixed = await _load_window(connection, request, book_id=book["book_id"])
     if fixed is not None:

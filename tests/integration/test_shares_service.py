@@ -201,6 +201,20 @@ async def test_record_that_cannot_be_booked_is_set_aside_and_named(service):
     assert {finding.check for finding in report.findings} == {"every record is booked"}
 
 
+async def test_record_that_the_database_refuses_is_set_aside_alone(service):
+    await service.platform.pool.execute("ALTER TABLE shares.slice ADD CHECK (work <> 13)")
+    instances = [FakeInstance(f"i{number}") for number in range(5)]
+    works = [10, 11, 13, 14, 15]
+    await service.publish(
+        *[one.batch([FakeShare(account=one.name, work=work)]) for one, work in zip(instances, works, strict=True)]
+    )
+    totals = await service.booked(4)
+    assert totals.slices_work == totals.instances_work == "50"
+    rows = await service.platform.pool.fetch("SELECT log_offset, error FROM shares.poison")
+    assert [row["log_offset"] for row in rows] == [2]
+    assert "CheckViolationError" in rows[0]["error"]
+
+
 async def test_gap_is_booked_over_and_named_by_the_audit(service):
     instance = FakeInstance()
     await service.publish(instance.batch([FakeShare()]), instance.batch_at(4, [FakeShare()]))
