@@ -5,6 +5,7 @@ import logging
 from typing import Protocol
 
 from coins.coin import Coin
+from ledger.errors import LedgerError
 from nodes.interface import BlockInfo, ChainInfo, HeaderInfo
 from rewards import booking, storage
 from rewards.config import RewardsSettings
@@ -121,6 +122,9 @@ class Follower:
                 await self._take(block, step, seen)
             except BlockChanged as error:
                 log_event(_log, logging.WARNING, "block booked by another process", block=error.block_hash_hex)
+            except LedgerError as error:
+                # One block that the ledger refuses must not keep the others from being booked.
+                await self._hold(block, f"the ledger refuses it: {error}")
             is_settled = is_settled and step in {Step.STAY, Step.HOLD} and seen is not Sight.UNSEEN
         async with acquired(self._pool) as conn:
             await storage.set_confirmations(conn, self._coin.coin_id, confirmations)
@@ -170,13 +174,14 @@ class Follower:
         reason = await self._coinbase_problem(block)
         if reason is None:
             return
-        await self._hold(block, reason)
         if reason:
+            await self._hold(block, reason)
             return
         if block.is_credited:
             await booking.credit_again(self._pool, block)
         elif not await self._credit_first(block):
             return
+        await self._hold(block, "")
         self._counters.blocks_credited_total += 1
         log_event(
             _log,

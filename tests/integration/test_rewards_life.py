@@ -6,13 +6,17 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from ledger import storage as ledger
 from ledger.domain import OWNER_POOL_FEE, OWNER_REMAINDER, OwnerBalance
 from nodes.errors import NodeError
 from rewards import booking
 from rewards.config import RewardsSettings
+from rewards.distribution import distribute_to_finder
 from rewards.domain import Status
 from rewards.errors import BlockChanged
+from rewards.transfers import credit_transfers
 from runtime.platform import Platform
+from runtime.postgres.transactions import transact
 from tests.fakes.rewards_world import COIN, FINDER, RewardsWorld, network_work, open_rewards_world
 
 REWARD = 5_000_000_000
@@ -169,6 +173,36 @@ async def test_a_coinbase_that_does_not_pay_what_was_reported_is_held(world, cap
     assert block.hold_reason == f"the coinbase pays the pool {REWARD}, reported were {REWARD + 1}"
     assert [record.levelname for record in caplog.records if record.getMessage() == "block held"] == ["ERROR"]
     assert any("reported were" in finding.actual for finding in (await world.audit()).findings)
+
+
+async def test_a_held_block_is_credited_once_what_held_it_is_put_right(world):
+    block_hash = await world.find_block()
+    right, world.address = world.address, world.node.wallet.new_address()
+    await world.look()
+    assert (await world.block(block_hash)).hold_reason
+    world.address = right
+    await world.look()
+    block = await world.block(block_hash)
+    assert (block.status, block.hold_reason) == (Status.IMMATURE, "")
+    assert (await world.audit()).is_ok
+
+
+async def test_a_block_that_the_ledger_refuses_is_held_whole_and_does_not_stop_the_others(world):
+    """R1, R2: block, credits and transfers are one transaction, all or none."""
+    refused = world.node.mine_block(world.address)
+    await world.report(refused)
+    taken = credit_transfers(
+        distribute_to_finder(7, "bob", fee_ppm=0), coin=COIN.coin_id, block_hash_hex=refused, generation=1
+    )
+    await transact(world.platform.pool, lambda conn: ledger.apply(conn, taken))
+    other = await world.find_block()
+    await world.look(times=3)
+    block = await world.block(refused)
+    assert (block.status, block.is_credited) == (Status.CANDIDATE, False)
+    assert block.hold_reason.startswith("the ledger refuses it: transfer")
+    assert await world.credits(refused) == {}
+    assert (await world.block(other)).status is Status.IMMATURE
+    assert (await world.totals()).coinbase_atomic == REWARD + 7
 
 
 async def test_a_block_of_a_stranger_is_not_credited(world):
