@@ -25,7 +25,7 @@ async def list_miners(gateway: Gateway, values: Mapping[str, str]) -> models.Min
     page = page_of(values, gateway.settings)
     sources = gateway.sources
     answer = await need("shares", sources.accounts_by_hashrate(page_size=page.size, page_token=page.token))
-    known = Panel[miners_pb2.BatchGetAccountsResponse](service="miners")
+    known: Panel[miners_pb2.BatchGetAccountsResponse] = Panel(service="miners")
     if answer.accounts:
         known = await ask("miners", sources.accounts([stats.account for stats in answer.accounts]))
     by_address = {} if known.value is None else {account.account: account for account in known.value.accounts}
