@@ -56,6 +56,8 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
         _check_text("coin", request.coin)
         page_size = clamp_page_size(request.page_size)
         after = decode_page_token(request.page_token, str)
+        if after is not None:
+            _check_text("page_token", after)
         async with acquired(self._pool) as connection:
             found = await accounts.list_accounts(
                 connection, coin=request.coin, now_ms=self._clock.now_ms(), page_size=page_size, after=after or ""
@@ -73,6 +75,12 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
         """Return a page of workers by name."""
         _check_text("coin", request.coin)
         page_size = clamp_page_size(request.page_size)
+        if request.account:
+            _check_text("account", request.account)
+        after = decode_page_token(request.page_token, tuple[str, str])
+        if after is not None:
+            for name in filter(None, after):
+                _check_text("page_token", name)
         async with acquired(self._pool) as connection:
             found = await accounts.list_workers(
                 connection,
@@ -80,7 +88,7 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
                 account=request.account,
                 now_ms=self._clock.now_ms(),
                 page_size=page_size,
-                after=decode_page_token(request.page_token, tuple[str, str]),
+                after=after,
             )
         last = found[-1] if len(found) == page_size else None
         return miners_pb2.ListWorkersResponse(
@@ -126,6 +134,8 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
         _check_text("coin", request.coin)
         if len(request.accounts) > ACCOUNTS_MAX:
             raise InvalidArgument("accounts", f"must be at most {ACCOUNTS_MAX}")
+        for account in request.accounts:
+            _check_text("accounts", account)
         async with acquired(self._pool) as connection:
             found = await accounts.get_accounts(
                 connection, coin=request.coin, accounts=list(request.accounts), now_ms=self._clock.now_ms()

@@ -29,6 +29,7 @@ SERVICE_NAME = "lodepool.shares.v1.ShareService"
 SLICES_DEFAULT = 1000
 SLICES_MAX = 10_000
 _HEIGHT_MAX = (1 << 63) - 1
+_MINUTE_MAX = (1 << 31) - 1
 _WORK_DIGITS_MAX = 40
 
 
@@ -123,13 +124,17 @@ class ShareServicer(shares_pb2_grpc.ShareServiceServicer):
         """Return a page of accounts by hashrate."""
         _check_text("coin", request.coin)
         token = decode_page_token(request.page_token, tuple[str, str])
+        after = None
+        if token is not None:
+            _check_text("page_token", token[1])
+            after = _digits("page_token", token[0]), token[1]
         async with acquired(self._pool) as connection:
             accounts, last = await stats.list_accounts(
                 connection,
                 coin=request.coin,
                 now_ms=self._clock.now_ms(),
                 page_size=clamp_page_size(request.page_size),
-                after=None if token is None else (_digits("page_token", token[0]), token[1]),
+                after=after,
             )
         return shares_pb2.ListAccountsResponse(
             accounts=map(_account, accounts),
@@ -150,7 +155,11 @@ class ShareServicer(shares_pb2_grpc.ShareServiceServicer):
             start_height=request.start_height,
             end_height=request.end_height,
         )
+        if request.account:
+            _check_text("account", request.account)
         after = decode_page_token(request.page_token, tuple[int, int, str, str, str])
+        if after is not None:
+            _check_place(after)
         async with acquired(self._pool) as connection:
             slices = await listing.list_slices(connection, wanted, page_size=page_size, after=after)
         return shares_pb2.ListSlicesResponse(
@@ -219,6 +228,12 @@ def _check_text(field: str, text: str) -> None:
         raise InvalidArgument(field, "must not be empty")
     if len(text) > NAME_CHARS_MAX or "\x00" in text:
         raise InvalidArgument(field, "is not a name that the pool could know")
+
+
+def _check_place(place: listing.Place) -> None:
+    height, minute, *names = place
+    if not 0 <= height < _HEIGHT_MAX or not 0 <= minute <= _MINUTE_MAX or any("\x00" in name for name in names):
+        raise InvalidArgument("page_token", "is not a token that this method returned")
 
 
 def _digits(field: str, text: str) -> int:

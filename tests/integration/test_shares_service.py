@@ -17,6 +17,7 @@ from runtime.eventlog.interface import OutRecord
 from runtime.platform import Platform
 from runtime.rpc.client import call
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
+from runtime.rpc.pages import encode_page_token
 from shares.audit import audit
 from shares.config import SharesSettings
 from shares.consumer import ShareConsumer
@@ -417,6 +418,37 @@ async def test_slices_of_an_account_are_paged_without_loss(service):
     owned = await service.slices(page_size=5, account="a", start_height=6, end_height=6)
     assert {(entry.account, entry.height) for entry in owned} == {("a", 6)}
     assert len(owned) == 8
+
+
+@pytest.mark.parametrize(
+    ("method", "request_type", "fields", "field"),
+    [
+        ("ListSlices", shares_pb2.ListSlicesRequest, {"page_token": "!"}, "page_token"),
+        ("ListSlices", shares_pb2.ListSlicesRequest, {"page_token": encode_page_token((1, 2))}, "page_token"),
+        (
+            "ListSlices",
+            shares_pb2.ListSlicesRequest,
+            {"page_token": encode_page_token((1, 2, "a\x00", "", "pplns"))},
+            "page_token",
+        ),
+        (
+            "ListSlices",
+            shares_pb2.ListSlicesRequest,
+            {"page_token": encode_page_token((1 << 63, 2, "a", "", "pplns"))},
+            "page_token",
+        ),
+        ("ListSlices", shares_pb2.ListSlicesRequest, {"account": "a\x00"}, "account"),
+        ("ListSlices", shares_pb2.ListSlicesRequest, {"page_size": -1}, "page_size"),
+        ("ListAccounts", shares_pb2.ListAccountsRequest, {"page_token": encode_page_token(("x", "a"))}, "page_token"),
+        ("GetAccountStats", shares_pb2.GetAccountStatsRequest, {"account": "\x00"}, "account"),
+        ("GetPoolStats", shares_pb2.GetPoolStatsRequest, {"coin": ""}, "coin"),
+    ],
+)
+async def test_bad_question_names_its_field(service, method, request_type, fields, field):
+    request = request_type(**({"coin": COIN} | fields))
+    with pytest.raises(InvalidArgument) as caught:
+        await call(getattr(service.stub, method), request)
+    assert caught.value.field == field
 
 
 async def test_retention_removes_old_slices_and_keeps_their_sums(service):
