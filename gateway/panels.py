@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from gateway.problems import from_service
 from runtime.logs import log_event
-from runtime.rpc.errors import InvalidArgument, NotFound, RpcError
+from runtime.rpc.errors import InvalidArgument, NotFound, RpcError, Unavailable
 
 _log = logging.getLogger("lodepool.gateway")
 
@@ -44,8 +44,10 @@ async def ask(service: str, question: Awaitable[T]) -> Panel[T]:
         return Panel(service=service, is_absent=True)
     except InvalidArgument as error:
         raise from_service(error, service=service) from error
+    except Unavailable:
+        return Panel(service=service, is_down=True)
     except RpcError as error:
-        log_event(_log, logging.WARNING, "service did not answer", source=service, error=error.message)
+        log_event(_log, logging.ERROR, "service failed", source=service, error=error.message)
         return Panel(service=service, is_down=True)
 
 

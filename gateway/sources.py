@@ -1,10 +1,20 @@
 """The services the gateway asks, each call with a deadline."""
 
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
 from proto.lodepool.miners.v1 import miners_pb2, miners_pb2_grpc
 from proto.lodepool.payouts.v1 import payouts_pb2, payouts_pb2_grpc
 from proto.lodepool.rewards.v1 import rewards_pb2, rewards_pb2_grpc
 from proto.lodepool.shares.v1 import shares_pb2, shares_pb2_grpc
+from runtime.logs import log_event
 from runtime.rpc.client import RpcClients, call
+from runtime.rpc.errors import RpcError, Unavailable
+
+_log = logging.getLogger("lodepool.gateway")
+
+Answer = TypeVar("Answer")
 
 BATCH_ACCOUNTS_MAX = 1_000
 """Accounts that MinerService takes in one BatchGetAccounts."""
@@ -25,6 +35,7 @@ class Sources:
     def __init__(self, clients: RpcClients, *, coin_id: str, timeout_s: float) -> None:
         self._coin_id = coin_id
         self._timeout_s = timeout_s
+        self._away: set[str] = set()
         self._shares = shares_pb2_grpc.ShareServiceStub(clients.channel("shares"))
         self._miners = miners_pb2_grpc.MinerServiceStub(clients.channel("miners"))
         self._rewards = rewards_pb2_grpc.RewardServiceStub(clients.channel("rewards"))
@@ -33,34 +44,34 @@ class Sources:
     async def pool_stats(self, *, round_start_height: int) -> shares_pb2.PoolStats:
         """Ask for the pool's hashrates and counts; the round is what lies above the height."""
         request = shares_pb2.GetPoolStatsRequest(coin=self._coin_id, round_start_height=round_start_height)
-        return await call(self._shares.GetPoolStats, request, timeout_s=self._timeout_s)
+        return await self._call("shares", self._shares.GetPoolStats, request)
 
     async def account_stats(self, account: str) -> shares_pb2.AccountStats:
         """Ask for an account's hashrates and counts, with its workers."""
         request = shares_pb2.GetAccountStatsRequest(coin=self._coin_id, account=account)
-        return await call(self._shares.GetAccountStats, request, timeout_s=self._timeout_s)
+        return await self._call("shares", self._shares.GetAccountStats, request)
 
     async def accounts_by_hashrate(self, *, page_size: int, page_token: str) -> shares_pb2.ListAccountsResponse:
         """Ask for a page of accounts, greatest hashrate first."""
         request = shares_pb2.ListAccountsRequest(coin=self._coin_id, page_size=page_size, page_token=page_token)
-        return await call(self._shares.ListAccounts, request, timeout_s=self._timeout_s)
+        return await self._call("shares", self._shares.ListAccounts, request)
 
     async def account(self, account: str) -> miners_pb2.Account:
         """Ask for an account's settings and presence."""
         request = miners_pb2.GetAccountRequest(coin=self._coin_id, account=account)
-        return await call(self._miners.GetAccount, request, timeout_s=self._timeout_s)
+        return await self._call("miners", self._miners.GetAccount, request)
 
     async def accounts(self, accounts: list[str]) -> miners_pb2.BatchGetAccountsResponse:
         """Ask for the known ones of at most `BATCH_ACCOUNTS_MAX` accounts."""
         request = miners_pb2.BatchGetAccountsRequest(coin=self._coin_id, accounts=accounts)
-        return await call(self._miners.BatchGetAccounts, request, timeout_s=self._timeout_s)
+        return await self._call("miners", self._miners.BatchGetAccounts, request)
 
     async def workers(self, account: str, *, page_size: int, page_token: str) -> miners_pb2.ListWorkersResponse:
         """Ask for a page of an account's workers, by name."""
         request = miners_pb2.ListWorkersRequest(
             coin=self._coin_id, account=account, page_size=page_size, page_token=page_token
         )
-        return await call(self._miners.ListWorkers, request, timeout_s=self._timeout_s)
+        return await self._call("miners", self._miners.ListWorkers, request)
 
     async def blocks(
         self, status: rewards_pb2.BlockStatus.ValueType, *, page_size: int, page_token: str
@@ -69,38 +80,58 @@ class Sources:
         request = rewards_pb2.ListBlocksRequest(
             coin=self._coin_id, status=status, page_size=page_size, page_token=page_token
         )
-        return await call(self._rewards.ListBlocks, request, timeout_s=self._timeout_s)
+        return await self._call("rewards", self._rewards.ListBlocks, request)
 
     async def block(self, block_hash_hex: str) -> rewards_pb2.Block:
         """Ask for a block with its distribution."""
         request = rewards_pb2.GetBlockRequest(coin=self._coin_id, block_hash_hex=block_hash_hex)
-        return await call(self._rewards.GetBlock, request, timeout_s=self._timeout_s)
+        return await self._call("rewards", self._rewards.GetBlock, request)
 
     async def balance(self, account: str) -> rewards_pb2.Balance:
         """Ask what an account has."""
         request = rewards_pb2.GetBalanceRequest(coin=self._coin_id, account=account)
-        return await call(self._rewards.GetBalance, request, timeout_s=self._timeout_s)
+        return await self._call("rewards", self._rewards.GetBalance, request)
 
     async def credits(self, account: str, *, page_size: int, page_token: str) -> rewards_pb2.ListCreditsResponse:
         """Ask for a page of an account's credits, newest first."""
         request = rewards_pb2.ListCreditsRequest(
             coin=self._coin_id, account=account, page_size=page_size, page_token=page_token
         )
-        return await call(self._rewards.ListCredits, request, timeout_s=self._timeout_s)
+        return await self._call("rewards", self._rewards.ListCredits, request)
 
     async def ledger_totals(self) -> rewards_pb2.LedgerTotals:
         """Ask for the sums over the ledger."""
         request = rewards_pb2.GetLedgerTotalsRequest(coin=self._coin_id)
-        return await call(self._rewards.GetLedgerTotals, request, timeout_s=self._timeout_s)
+        return await self._call("rewards", self._rewards.GetLedgerTotals, request)
 
     async def payouts(self, account: str, *, page_size: int, page_token: str) -> payouts_pb2.ListPayoutsResponse:
         """Ask for a page of payments, newest first; an empty account asks for everybody's."""
         request = payouts_pb2.ListPayoutsRequest(
             coin=self._coin_id, account=account, page_size=page_size, page_token=page_token
         )
-        return await call(self._payouts.ListPayouts, request, timeout_s=self._timeout_s)
+        return await self._call("payouts", self._payouts.ListPayouts, request)
 
     async def payer_status(self) -> payouts_pb2.PayerStatus:
         """Ask what the payer is doing."""
         request = payouts_pb2.GetStatusRequest(coin=self._coin_id)
-        return await call(self._payouts.GetStatus, request, timeout_s=self._timeout_s)
+        return await self._call("payouts", self._payouts.GetStatus, request)
+
+    async def _call(self, service: str, method: Callable[..., Awaitable[Answer]], request: object) -> Answer:
+        """Call a method; that its service went away or came back is logged once, however many readers ask."""
+        try:
+            answer = await call(method, request, timeout_s=self._timeout_s)
+        except Unavailable as error:
+            if service not in self._away:
+                self._away.add(service)
+                log_event(_log, logging.WARNING, "service went away", source=service, error=error.message)
+            raise
+        except RpcError:
+            self._came_back(service)
+            raise
+        self._came_back(service)
+        return answer
+
+    def _came_back(self, service: str) -> None:
+        if service in self._away:
+            self._away.discard(service)
+            log_event(_log, logging.INFO, "service came back", source=service)

@@ -1,6 +1,7 @@
 """The API over HTTP in front of recorded services on real gRPC sockets."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 import msgspec
@@ -277,11 +278,15 @@ async def test_with_every_service_away_the_pool_still_says_what_it_is(world):
         assert (problem["status"], problem["type"]) == (503, "urn:lodepool:problem:service-unavailable")
 
 
-async def test_a_service_that_comes_back_is_asked_again(world):
+async def test_a_service_that_comes_back_is_asked_again_and_the_log_tells_both_once(world, caplog):
+    caplog.set_level(logging.INFO, "lodepool.gateway")
     world.services["payouts"].is_slow = True
-    assert (await world.problem("/api/v1/payouts"))["status"] == 503
+    for _ in range(2):
+        assert (await world.problem("/api/v1/payouts"))["status"] == 503
     world.services["payouts"].is_slow = False
-    assert len((await world.get("/api/v1/payouts"))["payouts"]) == 1
+    for _ in range(2):
+        assert len((await world.get("/api/v1/payouts"))["payouts"]) == 1
+    assert [record.getMessage() for record in caplog.records] == ["service went away", "service came back"]
 
 
 async def test_many_readers_of_the_pool_cost_as_much_as_one_a_second(world):
