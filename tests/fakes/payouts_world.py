@@ -3,10 +3,11 @@
 import asyncio
 import random
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID, uuid4
 
 from coins import registry
@@ -205,10 +206,17 @@ class World:
     async def round(self, payer: Payer | None = None) -> str:
         """Let a payer take the lock, do one round and go; return why it waits."""
         payer = payer or self.payer()
+        async with self._held(payer):
+            return await payer.run_round()
+
+    @asynccontextmanager
+    async def _held(self, payer: Payer) -> AsyncIterator[None]:
+        """Hold the lock, waiting until that of a crashed payer is freed."""
         for _ in range(LOCK_TRIES_MAX):
             async with payer.hold() as is_held:
                 if is_held:
-                    return await payer.run_round()
+                    yield
+                    return
             await asyncio.sleep(0.01)
         raise AssertionError("the lock of a crashed payer was not freed")
 
@@ -234,6 +242,23 @@ class World:
                     raise
                 return True
             await self.bench.mine()
+        return False
+
+    async def crash_after(self, effects: int) -> bool:
+        """Let one payer live, with a block after each round, until its effects are used up; False when they suffice."""
+        countdown = Countdown(effects)
+        payer = self.payer(wallet=countdown.watch_wallet(self.bench.wallet))
+        try:
+            for _ in range(4):
+                async with self._held(payer):
+                    assert payer._lock is not None
+                    payer._lock = replace(payer._lock, connection=countdown.watch_connection(payer._lock.connection))
+                    await payer.run_round()
+                await self.bench.mine()
+        except (SimulatedCrash, PayerLockLost):
+            if not countdown.has_crashed:
+                raise
+            return True
         return False
 
     async def batches(self) -> list[Batch]:
@@ -310,6 +335,54 @@ class Crasher:
         if self.payer is not None and self.payer._lock is not None:
             self.payer._lock.connection.terminate()
         raise SimulatedCrash(arrow)
+
+
+class Countdown:
+    """Ends a payer right before its n-th statement to the database or call of the wallet, whichever it is.
+
+    Args:
+        effects: How many pass; the next one never happens.
+    """
+
+    def __init__(self, effects: int) -> None:
+        self.left = effects
+        self.has_crashed = False
+        self.connection: Any = None
+
+    def watch_connection(self, connection: Any) -> Any:
+        self.connection = connection
+        return _Counted(connection, self, frozenset({"execute", "fetch", "fetchrow", "fetchval"}))
+
+    def watch_wallet(self, wallet: Any) -> Any:
+        names = {
+            "balance_atomic",
+            "fee_rate_sat_per_kvb",
+            "address_info",
+            "build",
+            "broadcast",
+            "transaction",
+            "release",
+        }
+        return _Counted(wallet, self, frozenset(names))
+
+    def count(self) -> None:
+        if self.left == 0:
+            self.has_crashed = True
+            self.connection.terminate()
+            raise SimulatedCrash
+        self.left -= 1
+
+
+class _Counted:
+    def __init__(self, inner: Any, countdown: Countdown, counted: frozenset[str]) -> None:
+        self._inner = inner
+        self._countdown = countdown
+        self._counted = counted
+
+    def __getattr__(self, name: str) -> Any:
+        if name in self._counted:
+            self._countdown.count()
+        return getattr(self._inner, name)
 
 
 def seeded(seed: int) -> random.Random:

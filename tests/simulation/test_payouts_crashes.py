@@ -86,6 +86,23 @@ async def test_crash_of_payer_and_node_together_pays_everybody_exactly_once(worl
     await world.assert_everybody_paid_once(arrow)
 
 
+@pytest.mark.parametrize("remainder", range(4))
+async def test_crash_before_any_single_effect_pays_everybody_exactly_once(world: World, remainder: int) -> None:
+    """P1 P2 P3 P5: not only where the arrows are, but before each statement and each call that a payer makes."""
+    effects = remainder
+    while True:
+        await world.miner(1_234_567)
+        await world.miner(7_000_001, kind="legacy")
+        has_crashed = await world.crash_after(effects)
+        await world.assert_books_agree(f"effect {effects}")
+        await world.pay()
+        await world.assert_everybody_paid_once(f"effect {effects}")
+        if not has_crashed:
+            break
+        effects += 4
+    assert effects > 40
+
+
 @pytest.mark.parametrize("seed", range(12))
 async def test_payers_that_crash_at_random_pay_everybody_exactly_once(world: World, seed: int) -> None:
     """P3 P5: many batches, balances that grow meanwhile, a crash at one arrow in ten."""
