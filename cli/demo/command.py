@@ -51,6 +51,7 @@ host = "127.0.0.1"
 port = {stratum_port}
 difficulty_start = 0.00001
 difficulty_min = 0.00001
+share_interval_s = 0.1
 
 [rewards]
 fee_ppm = 10000

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,8 @@ BACKOFF_S_MAX = 10.0
 SLICE_S = 0.05
 NONCE_END = 1 << 32
 COUNT_MAX = 1 << 24
+_PACE = random.Random()  # noqa: S311 - paces hashing, hides nothing
+"""Throttled miners hash at random moments, as far apart on average as told, so that they do not march in step."""
 USER_AGENT = "lodepool-mine/0.1"
 
 
@@ -255,7 +258,8 @@ class _Connection:
                     await self._writer.drain()
                 elapsed_s = loop.time() - started_s
                 if rate_max:
-                    await asyncio.sleep(max(0.0, hashes / rate_max - elapsed_s))
+                    pause_s = hashes / rate_max * _PACE.expovariate(1)
+                    await asyncio.sleep(max(0.0, pause_s - elapsed_s))
                 elif hashes == count:
                     count = _next_count(count, elapsed_s)
                 if self._work_changed.is_set() or self._stopping.is_set():
