@@ -35,6 +35,7 @@ def make_app(gateway: Gateway) -> web.Application:
     """
     app = web.Application(middlewares=[problems_middleware, _preflight_middleware], client_max_size=BODY_BYTES_MAX)
     app[GATEWAY] = gateway
+    app.on_response_prepare.append(_name_server)
     app.on_response_prepare.append(_allow_origin)
     recent: RecentAnswers[bytes] = RecentAnswers(
         clock=gateway.clock, keep_s=SHARED_KEEP_S, entries_max=SHARED_ENTRIES_MAX
@@ -118,6 +119,11 @@ async def _preflight_middleware(request: web.Request, handler: _Respond) -> web.
         }
         return web.Response(status=204, headers=headers)
     return await handler(request)
+
+
+async def _name_server(_request: web.Request, response: web.StreamResponse) -> None:
+    """Keep the versions of what serves to ourselves."""
+    response.headers["Server"] = "lodepool"
 
 
 async def _allow_origin(request: web.Request, response: web.StreamResponse) -> None:

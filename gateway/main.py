@@ -5,6 +5,7 @@ import errno
 import logging
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from coins import registry
 from coins.settings import PoolSettings
@@ -16,7 +17,7 @@ from runtime.errors import UserError
 from runtime.logs import log_event
 from runtime.platform import Platform
 
-__all__ = ["SERVICE", "GatewayInfo", "run"]
+__all__ = ["SERVICE", "GatewayInfo", "make_runner", "run"]
 
 SERVICE = "gateway"
 DRAIN_S = 5.0
@@ -46,7 +47,7 @@ async def run(settings: GatewaySettings, pool_settings: PoolSettings, info: Gate
         sources=sources,
         clock=platform.clock,
     )
-    runner = web.AppRunner(make_app(gateway), access_log=None, shutdown_timeout=DRAIN_S)
+    runner = make_runner(make_app(gateway))
     await runner.setup()
     try:
         await _listen(runner, settings)
@@ -55,6 +56,17 @@ async def run(settings: GatewaySettings, pool_settings: PoolSettings, info: Gate
         await asyncio.get_running_loop().create_future()
     finally:
         await runner.cleanup()
+
+
+def make_runner(app: web.Application) -> web.AppRunner:
+    """Return what serves the application: no access log, and no line in the log for what peers send instead of HTTP."""
+    logger = logging.getLogger("lodepool.gateway.http")
+    logger.addFilter(_is_our_fault)
+    return web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=DRAIN_S)
+
+
+def _is_our_fault(record: logging.LogRecord) -> bool:
+    return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
 async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> None:

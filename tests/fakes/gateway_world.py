@@ -13,6 +13,7 @@ from coins.settings import PoolSettings
 from gateway.app import make_app
 from gateway.config import GatewayInfo, GatewaySettings
 from gateway.context import Gateway
+from gateway.main import make_runner
 from gateway.sources import Sources
 from proto.lodepool.miners.v1 import miners_pb2_grpc
 from proto.lodepool.payouts.v1 import payouts_pb2_grpc
@@ -102,7 +103,7 @@ class GatewayWorld:
                 clock=self.clock,
             )
         )
-        self._runner = web.AppRunner(self.app)
+        self._runner = make_runner(self.app)
         self.http: aiohttp.ClientSession
 
     async def start(self) -> None:
@@ -114,8 +115,8 @@ class GatewayWorld:
             self._servers[name] = server
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        host, port = self._runner.addresses[0][:2]
-        self.http = aiohttp.ClientSession(f"http://{host}:{port}")
+        self.host, self.port = self._runner.addresses[0][:2]
+        self.http = aiohttp.ClientSession(f"http://{self.host}:{self.port}")
 
     async def stop_services(self, *names: str) -> None:
         """Take services away."""

@@ -519,6 +519,7 @@ async def test_a_reader_who_has_the_answer_is_not_sent_it_again(world):
         assert response.status == 200
         assert await response.read() != body
     async with world.http.head("/api/v1/ledger") as response:
+        assert response.headers["Server"] == "lodepool"
         assert (response.status, await response.read()) == (200, b"")
 
 
@@ -556,6 +557,29 @@ async def test_garbage_is_answered_with_a_problem(world):
         async with world.http.get(URL(f"/api/v1/{tail}", encoded=True)) as response:
             assert response.status in (200, 400, 404), tail
             assert response.content_type in ("application/json", "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"GARBAGE\r\n\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 9000 + b"\r\n\r\n",
+        b"GET http://[/ HTTP/1.1\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\nhello",
+    ],
+)
+async def test_what_is_not_http_is_refused_without_a_line_in_the_log(world, caplog, raw):
+    caplog.set_level(logging.INFO)
+    reader, writer = await asyncio.open_connection(world.host, world.port)
+    writer.write(raw)
+    answer = await asyncio.wait_for(reader.read(), 5)
+    assert answer.startswith(b"HTTP/1.0 400 ")
+    assert b"Traceback" not in answer
+    writer.close()
+    assert caplog.records == []
+    assert (await world.get("/healthz"))["status"] == "ok"
 
 
 async def test_a_page_and_a_websocket_can_be_added_to_the_application(short_dir):
