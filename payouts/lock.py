@@ -10,10 +10,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import asyncpg
-
 from payouts.errors import PayerLockLost
-from runtime.postgres.pool import Connection, DatabaseUnavailable, Pool, acquired
+from runtime.postgres.pool import Connection, DatabaseUnavailable, Pool, acquired, is_gone
 
 LOCK_NAMESPACE = 0x70617965
 """ASCII "paye": the first half of the advisory lock's key; the second is made from the coin."""
@@ -61,14 +59,6 @@ def lock_key(coin_id: str) -> int:
     return int.from_bytes(hashlib.sha256(coin_id.encode()).digest()[:4], "big", signed=True)
 
 
-def is_gone(connection: Connection) -> bool:
-    """Tell whether a session has ended; a pool takes a lent connection back as soon as it is closed."""
-    try:
-        return connection.is_closed()
-    except asyncpg.InterfaceError:
-        return True
-
-
 @asynccontextmanager
 async def try_lock(pool: Pool, coin_id: str) -> AsyncIterator[HeldLock | None]:
     """Hold the lock inside the block; None when another payer has it.
@@ -97,7 +87,7 @@ async def try_lock(pool: Pool, coin_id: str) -> AsyncIterator[HeldLock | None]:
                 if not (lost.is_set() or is_gone(connection)):
                     connection.remove_termination_listener(on_end)
                     await connection.execute("SELECT pg_advisory_unlock($1::int, $2::int)", LOCK_NAMESPACE, key)
-    except (DatabaseUnavailable, asyncpg.InterfaceError) as error:
-        if held is not None and (isinstance(error, DatabaseUnavailable) or is_gone(held)):
+    except DatabaseUnavailable as error:
+        if held is not None:
             raise PayerLockLost(coin_id) from error
         raise
