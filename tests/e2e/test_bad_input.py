@@ -136,7 +136,7 @@ async def test_init_writes_a_file_that_up_accepts_and_refuses_to_overwrite_it(
 ) -> None:
     path = tmp_path / "lodepool.toml"
     arguments = ["init", "--coin", REGTEST, "--address", ADDRESS, "--node-url", node.url, "--node-user", node.user]
-    arguments += ["--node-password", node.password, "--output", str(path)]
+    arguments += ["--node-password", node.password, "--wallet", "pool", "--output", str(path)]
     code, _, err = await run_cli(*arguments)
     assert code == 0, err
     assert path.stat().st_mode & 0o077 == 0

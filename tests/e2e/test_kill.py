@@ -35,7 +35,7 @@ async def fixed_node() -> AsyncIterator[NodeSettings]:
     assert process.stdout is not None
     async with asyncio.timeout(20):
         assert await process.stdout.readline() == b"READY\n"
-    yield NodeSettings(name="fixed", url=f"http://127.0.0.1:{port}", wallet="pool")
+    yield NodeSettings(name="fixed", url=f"http://127.0.0.1:{port}")
     process.kill()
     await process.wait()
 
