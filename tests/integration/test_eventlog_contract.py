@@ -8,6 +8,7 @@ import asyncio
 import os
 import random
 import signal
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -17,12 +18,14 @@ import pytest
 from runtime.clock import SystemClock
 from runtime.eventlog.consumer import consume
 from runtime.eventlog.interface import EventLog, EventLogUnavailable, OutRecord, Record, Subscription
+from runtime.eventlog.kafka import KafkaEventLog
 from runtime.eventlog.positions import POSITION_TABLE, load_position, save_position
 from runtime.eventlog.postgres import PostgresEventLog
 from runtime.postgres.embedded import EmbeddedPostgres
 from runtime.postgres.pool import Pool, acquired, close_pool, open_pool
 from runtime.postgres.transactions import transact
 from runtime.process import keep_running
+from tests.fakes.kafka_cluster import KafkaCluster, quick_settings
 
 TOPIC = "letters"
 SCHEMA = "reader"
@@ -80,15 +83,49 @@ class PostgresHarness:
         await self._server.restart_if_dead()
 
 
-HARNESSES: dict[str, Callable[[Path], Harness]] = {"postgres": PostgresHarness}
+class KafkaHarness:
+    """The session's Kafka broker; a prefix keeps the topics and groups of a test apart from those of others."""
+
+    def __init__(self, cluster: KafkaCluster) -> None:
+        self._cluster = cluster
+        self._prefix = f"contract.{uuid.uuid4().hex}."
+        self._opened: list[KafkaEventLog] = []
+
+    async def start(self) -> None:
+        if self._cluster.nodes[0].process is None:
+            await self.revive()
+
+    async def stop(self) -> None:
+        await asyncio.gather(*(log.close() for log in self._opened))
+
+    async def open(self) -> EventLog:
+        log = KafkaEventLog(quick_settings(self._cluster, prefix=self._prefix))
+        self._opened.append(log)
+        return log
+
+    async def kill_server(self) -> None:
+        self._cluster.kill(self._cluster.nodes[0])
+
+    async def revive(self) -> None:
+        await self._cluster.restart(self._cluster.nodes[0])
+
+
+HARNESSES: dict[str, Callable[[pytest.FixtureRequest], Harness]] = {
+    "kafka": lambda request: KafkaHarness(request.getfixturevalue("kafka_server")),
+    "postgres": lambda request: PostgresHarness(request.getfixturevalue("short_dir")),
+}
 
 
 @pytest.fixture(params=sorted(HARNESSES))
-async def harness(request: pytest.FixtureRequest, short_dir: Path) -> AsyncIterator[Harness]:
-    harness = HARNESSES[request.param](short_dir)
-    await harness.start()
-    yield harness
-    await harness.stop()
+def new_harness(request: pytest.FixtureRequest) -> Harness:
+    return HARNESSES[request.param](request)
+
+
+@pytest.fixture
+async def harness(new_harness: Harness) -> AsyncIterator[Harness]:
+    await new_harness.start()
+    yield new_harness
+    await new_harness.stop()
 
 
 @pytest.fixture
