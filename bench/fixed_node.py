@@ -12,6 +12,7 @@ from aiohttp import web
 from coins import registry
 from coins.bitcoin.address import decode
 from coins.bitcoin.merkle import witness_commitment
+from coins.bitcoin.template import COMMITMENT_PREFIX
 from coins.bitcoin.transaction import parse_transaction
 from coins.work import target_from_nbits
 
@@ -57,7 +58,7 @@ def template() -> dict[str, object]:
         "curtime": int(time.time()),
         "bits": f"{NBITS:08x}",
         "height": HEIGHT,
-        "default_witness_commitment": witness_commitment([tx.wtxid for tx in parsed]).hex(),
+        "default_witness_commitment": (COMMITMENT_PREFIX + witness_commitment([tx.wtxid for tx in parsed])).hex(),
     }
 
 

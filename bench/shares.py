@@ -41,9 +41,9 @@ url = "http://127.0.0.1:{node_port}"
 [stratum]
 host = "127.0.0.1"
 port = {port}
-difficulty_start = 2.4e-10
-difficulty_min = 2.4e-10
-retarget_interval_s = 86400
+difficulty_start = 2e-10
+difficulty_min = 2e-10
+difficulty_max = 2e-10
 sessions_per_address_max = 20000
 
 [log]

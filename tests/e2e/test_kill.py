@@ -20,7 +20,7 @@ pytestmark = pytest.mark.e2e
 CLIENTS = 6
 MINER_ADDRESS = "1CounterpartyXXXXXXXXXXXXXXXUWLpVr"
 SECTIONS: dict[str, dict[str, object]] = {
-    "stratum": {"difficulty_start": 2.4e-10, "difficulty_min": 2.4e-10, "retarget_interval_s": 86400},
+    "stratum": {"difficulty_start": 2e-10, "difficulty_min": 2e-10, "difficulty_max": 2e-10},
     "payouts": {"is_enabled": False},
 }
 
