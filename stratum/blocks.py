@@ -99,8 +99,15 @@ def is_definite(outcomes: Mapping[str, SubmitOutcome]) -> bool:
 
 def mark_done(block: StoredBlock, outcomes: Mapping[str, SubmitOutcome]) -> None:
     """Write down that nothing is left to do, with what each node answered."""
-    answers = {name: f"{outcome.status} {outcome.reason}".strip() for name, outcome in outcomes.items()}
-    _write(block.path.with_suffix(".done"), json.dumps(answers).encode() + b"\n")
+    _write(block.path.with_suffix(".done"), json.dumps(answers(outcomes)).encode() + b"\n")
+
+
+def answers(outcomes: Mapping[str, SubmitOutcome]) -> dict[str, str]:
+    """Return each node's answer in words, by its name."""
+    return {
+        name: outcome.status.value + (f": {outcome.reason}" if outcome.reason not in {"", outcome.status.value} else "")
+        for name, outcome in outcomes.items()
+    }
 
 
 def _write(path: Path, data: bytes) -> None:

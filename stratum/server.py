@@ -257,7 +257,7 @@ class Connection(asyncio.Protocol):
 
     def tick(self, now_s: float) -> None:
         """Look at limits of time."""
-        if self._paused_s and now_s - self._paused_s > SEND_STALLED_S_MAX:
+        if self._is_closing or (self._paused_s and now_s - self._paused_s > SEND_STALLED_S_MAX):
             self.transport.abort()
             return
         self.session.tick(now_s)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import socket
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,8 @@ WATERMARK_INTERVAL_S: Final = 1.0
 RESUBMIT_DELAY_S_MIN: Final = 1.0
 RESUBMIT_DELAY_S_MAX: Final = 60.0
 DRAIN_S_MAX: Final = 5.0
+FILES_RESERVED: Final = 256
+"""Descriptors kept for nodes, journal and gRPC."""
 
 _log = logging.getLogger("lodepool.stratum")
 
@@ -76,7 +79,7 @@ class Worker:
         self.hub = Hub(
             rules=_session_rules(settings, ExtranonceSpace(lease.prefix), self.jobs),
             gate=Gate(
-                sessions_max=stratum.sessions_max,
+                sessions_max=self._raise_file_limit(),
                 sessions_per_address_max=stratum.sessions_per_address_max,
                 ban_s=stratum.ban_s,
             ),
@@ -165,6 +168,17 @@ class Worker:
         except NoHealthyNode as error:
             # Miners are let in all the same; each node's answer is checked before it is used.
             log_event(_log, logging.ERROR, "no node answers yet", reason=str(error))
+
+    def _raise_file_limit(self) -> int:
+        """Allow as many open files as the system lets us; return how many connections that makes."""
+        _, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
+        wanted = self._settings.stratum.sessions_max
+        if highest == resource.RLIM_INFINITY or highest - FILES_RESERVED >= wanted:
+            return wanted
+        allowed = max(highest - FILES_RESERVED, 1)
+        log_event(_log, logging.WARNING, "connections limited by open files", sessions_max=wanted, allowed=allowed)
+        return allowed
 
     async def _listen(self) -> None:
         stratum = self._settings.stratum
@@ -290,11 +304,11 @@ class Worker:
         delay_s = RESUBMIT_DELAY_S_MIN
         while True:
             outcomes = await self.group.submit_block(found.block)
-            answers = {name: f"{outcome.status} {outcome.reason}".strip() for name, outcome in outcomes.items()}
+            answers = blocks.answers(outcomes)
             is_definite = blocks.is_definite(outcomes)
             log_event(
                 _log,
-                logging.INFO if is_definite else logging.ERROR,
+                logging.INFO if is_definite else logging.WARNING,
                 "block submitted",
                 height=found.height,
                 block_hash=found.block_hash_hex,
