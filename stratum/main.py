@@ -22,7 +22,6 @@ from stratum.shipper import run_shipper
 from stratum.supervisor import SHIPPER_NAME, worker_name
 from stratum.worker import Worker
 
-
 GC_YOUNG_OBJECTS = 50_000
 
 
