@@ -68,9 +68,7 @@ async def test_a_cpu_miner_is_paid_on_litecoind_and_wallet_and_ledger_agree_to_t
 
             received = await node.call("getreceivedbyaddress", account, 1, wallet=MINER_WALLET)
             assert Decimal(str(received)) * 100_000_000 == await paid_atomic(pool, account)
-            assert not miner.stats.rejected.keys() - {"Stale share", "Job not found", "job not found or stale"}, (
-                miner.stats
-            )
+            assert all(reason.startswith("stale") for reason in miner.stats.rejected), miner.stats
             report = await pool.audit()
             assert report["audit_ok"], report
             await check_commands(pool, account)
@@ -105,17 +103,7 @@ async def check_commands(pool: RunningPool, account: str) -> None:
         assert json.loads(out), command
 
 
-TAMPERINGS = {
-    "a slice": ("UPDATE shares.slice SET work = work + 7 WHERE ctid = (SELECT min(ctid) FROM shares.slice)", "7"),
-    "a transfer": (
-        "UPDATE ledger.transfer SET amount_atomic = amount_atomic + 3 WHERE ctid = (SELECT min(ctid) FROM ledger.transfer)",
-        "3",
-    ),
-    "a payout": (
-        "UPDATE payouts.payout SET amount_atomic = amount_atomic + 5 WHERE ctid = (SELECT min(ctid) FROM payouts.payout)",
-        "5",
-    ),
-}
+TAMPERINGS = (("shares.slice", "work", 7), ("ledger.transfer", "amount_atomic", 3), ("payouts.item", "amount_atomic", 5))
 
 
 async def check_tampering(pool: RunningPool) -> None:
@@ -124,18 +112,19 @@ async def check_tampering(pool: RunningPool) -> None:
     connection = await asyncpg.connect(await embedded.start())
     try:
         await connection.execute("SET session_replication_role = replica")
-        for what, (statement, difference) in TAMPERINGS.items():
-            assert await connection.execute(statement) == "UPDATE 1", what
+        for table, column, difference in TAMPERINGS:
+            row = await connection.fetchval(f"SELECT min(ctid) FROM {table}")
+            change = f"UPDATE {table} SET {column} = {column} + $2 WHERE ctid = $1 RETURNING ctid"
+            row = await connection.fetchval(change, row, difference)
             report = await pool.audit()
-            assert not report["audit_ok"], what
+            assert not report["audit_ok"], table
             findings = report["findings"]
             assert isinstance(findings, list)
             gaps = {abs(int(f["expected"].split()[0]) - int(f["actual"].split()[0])) for f in findings if is_number(f)}
-            assert int(difference) in gaps, (what, findings)
-            undo = statement.replace(f"+ {difference}", f"- {difference}")
-            assert await connection.execute(undo) == "UPDATE 1", what
+            assert difference in gaps, (table, findings)
+            await connection.fetchval(change, row, -difference)
             restored = await pool.audit()
-            assert restored["audit_ok"], (what, restored)
+            assert restored["audit_ok"], (table, restored)
     finally:
         await connection.close()
         await embedded.stop()
