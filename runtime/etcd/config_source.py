@@ -159,18 +159,20 @@ class EtcdConfigSource:
 
     async def watch(self) -> AsyncGenerator[Configuration, None]:
         """Yield the tree after each change that is right; nothing while etcd is away."""
-        async with PrefixWatch(self._etcd, self._prefix) as prefix_watch:
-            async with contextlib.aclosing(prefix_watch.snapshots()) as snapshots:
-                async for snapshot in snapshots:
-                    try:
-                        configuration = self._checked(snapshot)
-                    except ConfigError as error:
-                        self.problem = _report(error, self.problem)
-                        continue
-                    self.problem = None
-                    if configuration.tree != self._current:
-                        await self._accept(configuration)
-                        yield configuration
+        async with (
+            PrefixWatch(self._etcd, self._prefix) as prefix_watch,
+            contextlib.aclosing(prefix_watch.snapshots()) as snapshots,
+        ):
+            async for snapshot in snapshots:
+                try:
+                    configuration = self._checked(snapshot)
+                except ConfigError as error:
+                    self.problem = _report(error, self.problem)
+                    continue
+                self.problem = None
+                if configuration.tree != self._current:
+                    await self._accept(configuration)
+                    yield configuration
 
     def _checked(self, snapshot: Snapshot) -> Configuration:
         pulled = decode_snapshot(snapshot, self._prefix)

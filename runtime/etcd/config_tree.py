@@ -276,15 +276,10 @@ def with_value(tree: Tree, path: str, value: object) -> Tree:
     Raises:
         ConfigError: When the path leads through something that is not a table.
     """
-    head, _, rest = path.partition(".")
-    if not head:
+    parts = path.split(".")
+    if not all(parts):
         raise ConfigError(path, "is not the path of a setting", "names with dots between them")
-    if not rest:
-        return {**tree, head: value}
-    inner = tree.get(head, {})
-    if not isinstance(inner, Mapping):
-        raise ConfigError(path, f"{head} is not a table", "the path of a setting in a table")
-    return {**tree, head: with_value(cast("Tree", dict(inner)), rest, value)}
+    return _with_value(tree, parts, value, path)
 
 
 def without_value(tree: Tree, path: str) -> Tree:
@@ -294,12 +289,7 @@ def without_value(tree: Tree, path: str) -> Tree:
         ConfigError: When nothing is there.
     """
     get_value(tree, path)
-    head, _, rest = path.partition(".")
-    others = {name: value for name, value in tree.items() if name != head}
-    if not rest:
-        return others
-    inner = without_value(cast("Tree", tree[head]), rest)
-    return {**tree, head: inner} if inner else others
+    return _without_value(tree, path.split("."))
 
 
 def parse_value(text: str) -> object:
@@ -309,6 +299,22 @@ def parse_value(text: str) -> object:
     except tomllib.TOMLDecodeError:
         return text
     return parsed["value"] if parsed.keys() == {"value"} else text
+
+
+def _with_value(tree: Tree, parts: list[str], value: object, path: str) -> Tree:
+    head, *rest = parts
+    if not rest:
+        return {**tree, head: value}
+    inner = tree.get(head, {})
+    if not isinstance(inner, Mapping):
+        raise ConfigError(path, f"{head} is not a table", "the path of a setting in a table")
+    return {**tree, head: _with_value(dict(inner), rest, value, path)}
+
+
+def _without_value(tree: Tree, parts: list[str]) -> Tree:
+    head, *rest = parts
+    inner = _without_value(cast("Tree", tree[head]), rest) if rest else None
+    return {**tree, head: inner} if inner else {name: value for name, value in tree.items() if name != head}
 
 
 def _check_value(path: str, value: object) -> None:
