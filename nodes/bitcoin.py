@@ -342,6 +342,10 @@ class BitcoinRpc:
         if ours:
             await self._of_wallet("lockunspent", True, ours)
 
+    async def release_all(self) -> None:
+        """Unlock every input of the wallet."""
+        await self._of_wallet("lockunspent", True)
+
     # --- parts ---
 
     async def _sign(self, funded: _Funded, outputs: tuple[tuple[str, int], ...]) -> SignedTransaction:

@@ -241,6 +241,10 @@ class BitcoinWallet(Protocol):
         """Unlock the inputs of a transaction that will not be sent."""
         ...
 
+    async def release_all(self) -> None:
+        """Unlock every input of the wallet: those of builds that were never stored, and those locked by hand."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateUpdate:

@@ -437,7 +437,14 @@ class SimulatedNode:
 
         await self.through_faults("lockunspent", act)
 
+    async def release_all(self) -> None:
+        """Unlock every input of the wallet."""
+        await self.through_faults("lockunspent", self._unlock_all)
+
     # --- parts ---
+
+    async def _unlock_all(self) -> None:
+        self.wallet.locked.clear()
 
     def _mine_on(self, parent: StoredBlock, waiting: Sequence[Waiting], *, script: bytes) -> str:
         extranonce = self._random.randbytes(EXTRANONCE_BYTES)

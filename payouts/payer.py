@@ -8,7 +8,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Final, Protocol, runtime_checkable
+from typing import Final
 from uuid import UUID, uuid4
 
 from coins.bitcoin.address import from_script
@@ -66,15 +66,6 @@ Checkpoint = Callable[[Arrow], Awaitable[None]]
 
 async def no_checkpoint(_arrow: Arrow) -> None:
     """Do nothing between two effects."""
-
-
-@runtime_checkable
-class LockingWallet(Protocol):
-    """A wallet that can free what builds that were never stored have locked."""
-
-    async def release_all(self) -> None:
-        """Unlock every input of the wallet."""
-        ...
 
 
 class Payer:
@@ -312,13 +303,12 @@ class Payer:
         """
         wanted = amount_atomic + policy.fee_atomic_max
         available = await self._wallet.balance_atomic()
-        if available < wanted and not is_fresh and isinstance(self._wallet, LockingWallet):
+        if available < wanted and not is_fresh:
             await self._wallet.release_all()
             available = await self._wallet.balance_atomic()
         if available < wanted:
-            hint = "" if is_fresh else "; a build that was cut off may have locked coins until the node starts anew"
             raise Waiting(
-                f"the wallet can spend {available}, the batch and its fee ceiling need {wanted}{hint}", is_alarm=True
+                f"the wallet can spend {available}, the batch and its fee ceiling need {wanted}", is_alarm=True
             )
 
     async def _sign(self, batch: Batch) -> None:

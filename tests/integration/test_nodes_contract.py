@@ -243,6 +243,10 @@ async def test_two_payouts_never_use_the_same_coins_and_released_ones_are_free_a
     await world.node.release(second.raw)
 
     assert await world.node.balance_atomic() == before
+    await world.node.build([(payee, 10_000_000)], fee_rate_sat_per_kvb=FEE_RATE)
+    assert await world.node.balance_atomic() < before
+    await world.node.release_all()
+    assert await world.node.balance_atomic() == before
 
 
 async def test_a_payout_whose_coins_went_elsewhere_is_a_conflict(world):
