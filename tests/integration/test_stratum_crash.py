@@ -37,11 +37,11 @@ def write_config(folder, node, server, address, port):
     return path
 
 
-async def start_worker(config):
+async def start_process(config, role, **environment):
     read_fd, write_fd = os.pipe()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "stratum.main", "worker", "--config", str(config), "--slot", "0",
-        env={**os.environ, READY_FD: str(write_fd)},
+        sys.executable, "-m", "stratum.main", role, "--config", str(config),
+        env={**os.environ, READY_FD: str(write_fd), **environment},
         pass_fds=(write_fd,),
         stderr=asyncio.subprocess.DEVNULL,
     )  # fmt: skip
@@ -50,8 +50,12 @@ async def start_worker(config):
         line = await asyncio.wait_for(asyncio.to_thread(os.read, read_fd, 100), 30)
     finally:
         os.close(read_fd)
-    assert line == b"READY stratum-0\n"
+    assert line == (b"READY stratum-0\n" if role == "worker" else b"READY shipper\n")
     return process
+
+
+async def start_worker(config):
+    return await start_process(config, "worker")
 
 
 async def mine(port, user, accepted):
@@ -135,6 +139,46 @@ async def read_shares(eventlog):
         records += [ShareRecord.FromString(record.payload) for record in found]
     await subscription.close()
     return records
+
+
+async def test_killed_shippers_send_every_share_at_least_once_and_in_order(platform, database, short_dir):
+    """D1: a consumer that goes by (instance, seq) has each share once."""
+    node = SimulatedNode(BITCOIN, seed="crash", clock=SystemClock(), nbits=HARD_NBITS)
+    address = node.wallet.new_address()
+    accepted: Counter[str] = Counter()
+    port = free_port()
+    async with SimulatedServer(node) as server:
+        config = write_config(short_dir, node, server, address, port)
+        worker = await start_worker(config)
+        users = [f"{address}.{number}" for number in range(MINERS)]
+        miners = [asyncio.create_task(mine(port, user, accepted)) for user in users]
+        for _ in range(ROUNDS):
+            shipper = await start_process(config, "shipper", LODEPOOL_POSTGRES_DSN=database.dsn)
+            before = accepted.total()
+            await eventually(lambda before=before: accepted.total() > before + 400, timeout_s=30)
+            shipper.send_signal(signal.SIGKILL)
+            await shipper.wait()
+        worker.send_signal(signal.SIGTERM)
+        assert await worker.wait() == 0
+        await asyncio.gather(*miners)
+    shipper = await start_process(config, "shipper", LODEPOOL_POSTGRES_DSN=database.dsn)
+    await eventually(lambda: instance_dirs(short_dir / "data") == [], timeout_s=30)
+    shipper.send_signal(signal.SIGTERM)
+    assert await shipper.wait() == 0
+    last_seq = 0
+    booked: Counter[str] = Counter()
+    records = await read_shares(platform.eventlog)
+    for record in records:
+        if not record.HasField("batch"):
+            continue
+        first, who = record.batch.first_seq, list(users_of(record.batch))
+        assert first <= last_seq + 1
+        assert len(who) == len(record.batch.outcome)
+        booked.update(who[max(last_seq + 1 - first, 0) :])
+        last_seq = max(last_seq, first + len(who) - 1)
+    assert records[-1].watermark.is_closed
+    assert records[-1].watermark.last_seq == last_seq == booked.total()
+    check(accepted, booked)
 
 
 async def test_a_block_is_not_lost_when_the_process_dies_before_a_node_answers(short_dir):
