@@ -99,6 +99,11 @@ class StratumSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 f"difficulty_start: {self.difficulty_start:g} is outside difficulty_min..difficulty_max "
                 f"({self.difficulty_min:g}..{highest:g})"
             )
+        if self.journal_bytes_max < 2 * self.journal_segment_bytes:
+            raise ValueError(
+                f"journal_bytes_max: {self.journal_bytes_max} is less than two segments of journal_segment_bytes; "
+                "a segment is deleted only as a whole, so shares would be refused for ever"
+            )
         for source in self.proxy_sources:
             try:
                 ip_network(source, strict=False)

@@ -128,6 +128,12 @@ class Hub:
             self._reissued_s = now_s
             self._announce()
 
+    def pause_all(self) -> None:
+        """Read nothing more: what was received is answered, what was not goes to the next process."""
+        for connection in self.connections:
+            if not connection.transport.is_closing():
+                connection.transport.pause_reading()
+
     def close_all(self, reason: str) -> None:
         """Tell every miner why, and close."""
         for connection in tuple(self.connections):

@@ -45,6 +45,8 @@ WATERMARK_INTERVAL_S: Final = 1.0
 RESUBMIT_DELAY_S_MIN: Final = 1.0
 RESUBMIT_DELAY_S_MAX: Final = 60.0
 DRAIN_S_MAX: Final = 5.0
+BLOCK_WAIT_S: Final = 2.0
+"""What is not submitted by then is submitted by the next process, from the disk."""
 FILES_RESERVED: Final = 256
 """Descriptors kept for nodes, journal and gRPC."""
 
@@ -204,9 +206,12 @@ class Worker:
         """Stop accepting, drain, flush, close."""
         if self._server is not None:
             self._server.close()
+        self.hub.pause_all()
         try:
             async with asyncio.timeout(DRAIN_S_MAX):
                 await self.intake.drain()
+                if self._block_tasks:
+                    await asyncio.wait(self._block_tasks, timeout=BLOCK_WAIT_S)
         except TimeoutError:
             log_event(_log, logging.WARNING, "shares were not answered", share_count=self.intake.waiting_count)
         self.hub.close_all("the pool restarts, reconnect")

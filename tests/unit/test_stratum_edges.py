@@ -118,6 +118,7 @@ def test_what_is_no_proxy_header_is_refused(data):
         {"difficulty_start": 4, "difficulty_max": 2},
         {"proxy_sources": ["nonsense"]},
         {"port": 70000},
+        {"journal_bytes_max": 100_000, "journal_segment_bytes": 60_000},
         {"prot": 3333},
         {"version_mask": "xyz"},
     ],
