@@ -112,6 +112,8 @@ class JsonRpc:
             raise self._unreachable(method, f"no answer within {limit_s:g} s") from error
         except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
             raise self._unreachable(method, "the url is not one, expected http://host:port") from error
+        except aiohttp.ClientConnectorError as error:
+            raise self._unreachable(method, error.os_error.strerror or str(error.os_error)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise self._unreachable(method, str(error) or type(error).__name__) from error
 

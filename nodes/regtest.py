@@ -243,6 +243,7 @@ class _Daemon:
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
+                start_new_session=True,
             )
             self._rpc = JsonRpc(self.settings(name="litecoind", wallet=""), name="litecoind")
             if await self._is_ready():

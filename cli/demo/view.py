@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from rich import box
 from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -38,7 +39,7 @@ def render(
         miners: Worker name, account, miner.
         progress: The newest snapshot; None before the first.
     """
-    node = "litecoind in regtest mode" if node_name == "litecoind" else "the simulated node (litecoind was not found)"
+    node = "litecoind" if node_name == "litecoind" else "the simulated node (litecoind is not installed)"
     title = Text.assemble(("Lodepool", "bold"), f"  {coin.name} on {node}")
     parts: list[RenderableType] = [Text.assemble((headline, "italic"), f"   {elapsed_s:.0f} s   {api_url}")]
     if progress:
@@ -69,24 +70,33 @@ def _facts(coin: Coin, progress: Progress, miners: Sequence[tuple[str, str, Mine
 
 
 def _miners(coin: Coin, progress: Progress, miners: Sequence[tuple[str, str, Miner]]) -> Table:
-    table = Table(title="Miners", title_justify="left", expand=True, header_style="dim")
-    for name in ("worker", "account"):
-        table.add_column(name, overflow="ellipsis", no_wrap=True)
-    for name in ("shares", "immature", "payable", "in payout", "paid"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = Table(title="Miners", title_justify="left", expand=True, header_style="dim", box=box.SIMPLE_HEAD)
+    table.add_column("worker", overflow="ellipsis", no_wrap=True, min_width=6)
+    table.add_column("account", overflow="ellipsis", no_wrap=True)
+    table.add_column("shares", justify="right", no_wrap=True, min_width=6)
+    for name in ("immature", "payable", "in payout", "paid"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=13)
+    shown: set[str] = set()
     for worker, account, miner in miners:
+        if account in shown:
+            table.add_row(worker, "″", str(miner.stats.accepted))
+            continue
+        shown.add(account)
         balance = progress.balances[account]
         amounts = (balance.immature_atomic, balance.payable_atomic, balance.reserved_atomic, balance.paid_atomic)
         table.add_row(
-            worker, account, str(miner.stats.accepted), *(coin.format_amount(amount).split()[0] for amount in amounts)
+            worker,
+            _short(account),
+            str(miner.stats.accepted),
+            *(coin.format_amount(amount).split()[0] for amount in amounts),
         )
     return table
 
 
 def _blocks(coin: Coin, progress: Progress) -> Table:
-    table = Table(title="Newest blocks", title_justify="left", expand=True, header_style="dim")
-    for name in ("height", "status", "confirmations", "reward", "hash"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    table = Table(title="Newest blocks", title_justify="left", expand=True, header_style="dim", box=box.SIMPLE_HEAD)
+    for name, width in (("height", 6), ("status", 9), ("confirmations", 13), ("reward", 16), ("hash", 20)):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
     for block in progress.blocks.blocks:
         word = STATUS_WORDS[block.status]
         table.add_row(
@@ -94,7 +104,7 @@ def _blocks(coin: Coin, progress: Progress) -> Table:
             f"[{_BLOCK_STYLES[word]}]{word}[/]",
             f"{block.confirmations}/{block.maturity_blocks}",
             coin.format_amount(block.reward_atomic),
-            block.block_hash_hex,
+            f"{block.block_hash_hex[:40]}…",
         )
     return table
 
@@ -103,10 +113,15 @@ def _payouts(coin: Coin, progress: Progress) -> RenderableType:
     if not progress.payouts.payouts:
         waiting = f"coins mature after {coin.maturity_blocks} blocks; the first payout follows at once"
         return Text(f"No payout yet: {waiting}.", style="dim")
-    table = Table(title="Newest payouts", title_justify="left", expand=True, header_style="dim")
-    for name in ("account", "amount", "status", "txid"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    table = Table(title="Newest payouts", title_justify="left", expand=True, header_style="dim", box=box.SIMPLE_HEAD)
+    for name, width in (("account", 20), ("amount", 18), ("status", 9), ("txid", 24)):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width)
     for payout in progress.payouts.payouts:
         word = PAYOUT_WORDS.get(payout.status, "isolated")
-        table.add_row(payout.account, coin.format_amount(payout.amount_atomic), word, payout.txid_hex or "–")
+        table.add_row(_short(payout.account), coin.format_amount(payout.amount_atomic), word, payout.txid_hex or "–")
     return table
+
+
+def _short(address: str) -> str:
+    """Return an address with its middle left out."""
+    return f"{address[:14]}…{address[-6:]}"
