@@ -196,12 +196,25 @@ class Claim:
                 break
             delay_s = self._timing.renew_s
             try:
-                async with asyncio.timeout(self.left_s):
-                    await self.renew()
+                await self._renew_while_held()
             except (EtcdError, TimeoutError) as error:
                 log_event(_log, logging.WARNING, "renewal failed", key=self.key, left_s=self.left_s, error=str(error))
                 delay_s = min(delay_s, _RETRY_S)
         log_event(_log, logging.WARNING, "claim lost", key=self.key, owner=self.record.owner)
+
+    async def _renew_while_held(self) -> None:
+        """Renew, but wait no longer than the claim lasts: who waits for its end must learn of it in time."""
+        renewing = asyncio.ensure_future(self.renew())
+        ending = asyncio.ensure_future(self._etcd.clock.sleep(self.left_s))
+        try:
+            await asyncio.wait((renewing, ending), return_when=asyncio.FIRST_COMPLETED)
+            if not renewing.done():
+                raise TimeoutError("no answer while it was held")
+            renewing.result()
+        finally:
+            for task in (renewing, ending):
+                task.cancel()
+            await asyncio.gather(renewing, ending, return_exceptions=True)
 
     async def release(self) -> None:
         """Stop and give the key back, so that others need not wait; when etcd is away it expires by itself."""

@@ -138,12 +138,16 @@ class Election:
         return Leader(owner=record.owner, token=term.mod_revision)
 
     async def _campaign(self) -> Leadership:
+        is_away = False
         while True:
             try:
                 leadership = await self._try_lead()
             except EtcdError as error:
-                log_event(_log, logging.WARNING, "no election now", prefix=self._prefix, error=str(error))
+                if not is_away:
+                    log_event(_log, logging.WARNING, "no election now", prefix=self._prefix, error=str(error))
+                is_away = True
             else:
+                is_away = False
                 if leadership is not None:
                     log_event(_log, logging.INFO, "election won", prefix=self._prefix, token=leadership.token)
                     return leadership

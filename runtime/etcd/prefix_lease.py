@@ -113,19 +113,19 @@ class NumberLeases:
         return found
 
     async def _acquire(self) -> NumberLease:
-        is_waiting = False
+        reported = ""
         while True:
             try:
                 lease = await self._try_acquire()
-            except EtcdError as error:
-                log_event(_log, logging.WARNING, "no number yet", prefix=self._prefix, error=str(error))
-            else:
                 if lease is not None:
                     log_event(_log, logging.INFO, "number leased", prefix=self._prefix, number=lease.number)
                     return lease
-                if not is_waiting:
-                    log_event(_log, logging.WARNING, "all numbers taken", prefix=self._prefix)
-                is_waiting = True
+                reason, details = "all numbers taken", ""
+            except EtcdError as error:
+                reason, details = "etcd away", str(error)
+            if reason != reported:
+                reported = reason
+                log_event(_log, logging.WARNING, "number waited for", prefix=self._prefix, reason=reason, error=details)
             await self._etcd.clock.sleep(self._timing.renew_s)
 
     async def _try_acquire(self) -> NumberLease | None:

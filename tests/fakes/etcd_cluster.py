@@ -142,7 +142,8 @@ class EtcdMember:
         if self._process is None or self._process.returncode is not None:
             return
         self._process.send_signal(number)
-        self._process.send_signal(signal.SIGCONT)
+        if number is not signal.SIGKILL:
+            self.thaw()
         async with asyncio.timeout(START_S_MAX):
             await self._process.wait()
 

@@ -64,7 +64,7 @@ async def test_instances_come_and_go(etcd: EtcdClient) -> None:
 
         async def follow() -> None:
             async for found in directory.changes("who"):
-                seen.append([each.instance for each in found])
+                seen.append([each.instance for each in found])  # noqa: PERF401  # the list is read while it grows
 
         async with running(follow()):
             async with running(Registration(etcd, instance("b", port=2)).run()):
@@ -84,17 +84,19 @@ async def test_instances_come_and_go(etcd: EtcdClient) -> None:
 
 async def test_a_silent_process_leaves_the_register_and_comes_back(cluster: EtcdCluster, etcd: EtcdClient) -> None:
     directory = EtcdDirectory(etcd)
-    async with TcpProxy(cluster.members[0].client_port) as proxy:
-        async with EtcdClient(cluster.settings(endpoints=(proxy.endpoint,))) as far:
-            registration = Registration(far, instance("a"))
-            async with running(directory.run(), registration.run()):
-                await eventually(lambda: names(directory) == ["a"], what="a")
-                proxy.freeze()
-                await eventually(lambda: names(directory) == [], what="its leaving")
-                await eventually(lambda: not registration.is_registered, what="its noticing by its own clock")
-                proxy.thaw()
-                await eventually(lambda: names(directory) == ["a"], what="its return")
-                assert registration.registration_count == 2
+    async with (
+        TcpProxy(cluster.members[0].client_port) as proxy,
+        EtcdClient(cluster.settings(endpoints=(proxy.endpoint,))) as far,
+    ):
+        registration = Registration(far, instance("a"))
+        async with running(directory.run(), registration.run()):
+            await eventually(lambda: names(directory) == ["a"], what="a")
+            proxy.freeze()
+            await eventually(lambda: names(directory) == [], what="its leaving")
+            await eventually(lambda: not registration.is_registered, what="its noticing by its own clock")
+            proxy.thaw()
+            await eventually(lambda: names(directory) == ["a"], what="its return")
+            assert registration.registration_count == 2
 
 
 async def test_a_registration_that_was_deleted_or_revoked_is_made_again(etcd: EtcdClient) -> None:
@@ -138,7 +140,7 @@ async def test_what_others_wrote_into_the_register_does_no_harm(etcd: EtcdClient
 
 @pytest.mark.parametrize("address", ["", "host:1", "127.0.0.1", "127.0.0.1:0", "0.0.0.0:5", "[::1]:5", "1.2.3.4:x"])
 def test_an_address_that_clients_cannot_use_is_refused(address: str) -> None:
-    with pytest.raises(ValueError, match="127|host|unix|all addresses|1.2|::1"):
+    with pytest.raises(ValueError, match=r"unix|stands for all"):
         check_address(address)
 
 
