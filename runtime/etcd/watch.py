@@ -37,6 +37,7 @@ class PrefixWatch:
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._endpoint = ""
+        self._problem: type[Exception] | None = None
         self.restart_count = 0
         self.is_reachable = False
 
@@ -67,9 +68,7 @@ class PrefixWatch:
             except (EtcdError, EtcdRefused) as error:
                 self._report(error)
             else:
-                if not self.is_reachable:
-                    self.is_reachable = True
-                    log_event(_log, logging.INFO, "etcd reached", prefix=self._prefix)
+                self._reached()
                 return snapshot
             await self._etcd.clock.sleep(delay_s)
             delay_s = min(delay_s * 2, _RETRY_S_MAX)
@@ -89,7 +88,7 @@ class PrefixWatch:
             except (EtcdError, EtcdRefused) as error:
                 self._report(error)
                 continue
-            self.is_reachable = True
+            self._reached()
             if found != expected:
                 log_event(_log, logging.INFO, "quiet watch replaced", prefix=self._prefix, endpoint=self._endpoint)
                 await self._stop_watch()
@@ -116,9 +115,17 @@ class PrefixWatch:
                         self._news.set()
 
     def _report(self, error: Exception) -> None:
-        if self.is_reachable or isinstance(error, EtcdRefused):
-            log_event(_log, logging.WARNING, "etcd lost", prefix=self._prefix, error=str(error))
+        """Log the first failure of its kind since etcd was last reached."""
+        if type(error) is not self._problem:
+            log_event(_log, logging.WARNING, "etcd not reached", prefix=self._prefix, error=str(error))
+        self._problem = type(error)
         self.is_reachable = False
+
+    def _reached(self) -> None:
+        if self._problem is not None:
+            log_event(_log, logging.INFO, "etcd reached again", prefix=self._prefix)
+        self._problem = None
+        self.is_reachable = True
 
 
 def _fingerprint(snapshot: Snapshot) -> Fingerprint:

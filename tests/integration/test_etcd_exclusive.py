@@ -315,6 +315,24 @@ async def test_numbers_are_given_in_order_and_waited_for_when_all_are_taken(clus
         assert await leases.holders() == {}
 
 
+async def test_without_a_majority_a_number_is_given_up_and_leased_again_later() -> None:
+    async with EtcdCluster(3) as cluster, EtcdClient(cluster.settings()) as etcd:
+        leases = NumberLeases(etcd, prefix="/numbers/", numbers=range(1), owner="me", timing=TIMING)
+        async with leases.hold() as lease:
+            cluster.members[0].freeze()
+            await cluster.members[1].kill()
+            async with asyncio.timeout(2 * TIMING.ttl_s):
+                await lease.wait_lost()
+            assert not lease.is_held
+        waiting = asyncio.ensure_future(leases.hold().__aenter__())
+        with pytest.raises(EtcdError):
+            await etcd.get("/numbers/0")
+        assert not waiting.done()
+        cluster.members[0].thaw()
+        async with asyncio.timeout(10):
+            assert (await waiting).number == 0
+
+
 async def test_a_frozen_process_never_uses_its_number_after_another_has_it(cluster: EtcdCluster) -> None:
     command = [sys.executable, "-m", "tests.fakes.number_holder", cluster.members[0].endpoint, "1.0", "0.2"]
     lines: dict[str, list[list[str]]] = {"a": [], "b": []}

@@ -1,10 +1,16 @@
 """The rule of claims with clocks that are moved by hand."""
 
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+
 import pytest
 
 from runtime.clock import ManualClock
-from runtime.etcd.claims import ClaimTiming, Observer, Stopwatch
-from runtime.etcd.client import Entry
+from runtime.etcd.claims import Claim, ClaimRecord, ClaimTiming, Observer, Stopwatch, try_claim
+from runtime.etcd.client import Entry, Outcome
+
+T = TypeVar("T")
 
 TIMING = ClaimTiming(ttl_s=10, margin_s=1)
 
@@ -51,6 +57,99 @@ def test_claims_are_watched_apart() -> None:
     assert not observer.may_take_over(entry(5, "/a"), 100.0)
     assert not observer.may_take_over(entry(5, "/b"), 111.0)
     assert observer.may_take_over(entry(5, "/a"), 111.0)
+
+
+class SlowEtcd:
+    """A client whose answers take a while; the write itself is done when it is sent."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        self.clock = clock
+        self.delay_s = 0.0
+        self.is_ours = True
+
+    async def transact(self, _conditions: object, _operations: object) -> Outcome:
+        await self.clock.sleep(self.delay_s)
+        return Outcome(succeeded=self.is_ours, revision=7)
+
+
+async def after(clock: ManualClock, work: Coroutine[object, object, T], delay_s: float) -> T:
+    """Return what the work returns once the clock has moved."""
+    task = asyncio.ensure_future(work)
+    while not clock.sleeper_count and not task.done():
+        await asyncio.sleep(0)
+    clock.advance(delay_s)
+    return await task
+
+
+@pytest.fixture
+def clock() -> ManualClock:
+    return ManualClock()
+
+
+@pytest.fixture
+def etcd(clock: ManualClock) -> SlowEtcd:
+    return SlowEtcd(clock)
+
+
+async def made(etcd: SlowEtcd) -> Claim | None:
+    record = ClaimRecord(owner="me", nonce="1")
+    return await try_claim(etcd, key="/k", entry=None, record=record, timing=TIMING)  # type: ignore[arg-type]  # enough
+
+
+async def test_a_hold_counts_from_the_moment_its_write_was_sent(clock: ManualClock, etcd: SlowEtcd) -> None:
+    etcd.delay_s = 3
+    claim = await after(clock, made(etcd), 3)
+    assert claim is not None
+    assert (claim.token, claim.left_s) == (7, pytest.approx(6))
+    clock.advance(4)
+    assert claim.left_s == pytest.approx(2)
+    clock.advance(2)
+    assert not claim.is_held
+
+
+async def test_a_renewal_counts_from_the_moment_it_was_sent(clock: ManualClock, etcd: SlowEtcd) -> None:
+    claim = await made(etcd)
+    assert claim is not None
+    clock.advance(2)
+    etcd.delay_s = 5
+    await after(clock, claim.renew(), 5)
+    assert claim.left_s == pytest.approx(4)
+    clock.advance(4)
+    assert not claim.is_held
+
+
+async def test_a_renewal_that_is_answered_after_the_end_revives_nothing(clock: ManualClock, etcd: SlowEtcd) -> None:
+    claim = await made(etcd)
+    assert claim is not None
+    clock.advance(8)
+    etcd.delay_s = 2
+    await after(clock, claim.renew(), 2)
+    assert not claim.is_held
+    assert claim.left_s == 0
+
+
+async def test_a_claim_that_another_has_taken_ends_at_once(clock: ManualClock, etcd: SlowEtcd) -> None:
+    claim = await made(etcd)
+    assert claim is not None
+    etcd.is_ours = False
+    await claim.renew()
+    assert not claim.is_held
+
+
+async def test_who_waits_for_the_end_learns_of_it_in_time_although_a_renewal_hangs(
+    clock: ManualClock, etcd: SlowEtcd
+) -> None:
+    claim = await made(etcd)
+    assert claim is not None
+    etcd.delay_s = 1000
+    keeping = asyncio.ensure_future(claim.keep())
+    for _ in range(72):
+        assert not keeping.done()
+        clock.advance(0.125)
+        for _ in range(10):
+            await asyncio.sleep(0)
+    assert clock.monotonic_s() == pytest.approx(TIMING.hold_s)
+    assert keeping.done()
 
 
 class SuspendedClock(ManualClock):
