@@ -1,7 +1,6 @@
 """Appends records to Kafka: an idempotent producer, replaced by a new one after each failure."""
 
 import asyncio
-import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -9,7 +8,9 @@ from aiokafka import AIOKafkaProducer  # type: ignore[import-untyped]  # aiokafk
 from aiokafka.partitioner import murmur2  # type: ignore[import-untyped]  # aiokafka ships no types
 
 from runtime.eventlog.interface import OutRecord
+from runtime.eventlog.kafka_calls import call, finish
 
+_CLOSE_TIMEOUT_S = 5.0
 _RECORD_OVERHEAD_BYTES = 128
 _POSITIVE = 0x7FFFFFFF
 
@@ -82,7 +83,7 @@ class Publisher:
             if self._line is None:
                 line = _Line(self._options, batch_bytes_max=self._batch_bytes_max)
                 try:
-                    await line.producer.start()
+                    await call(line.producer.start())
                 except BaseException:
                     self._retire(line)
                     raise
@@ -121,8 +122,12 @@ class _Line:
             ((partition, only),) = by_partition.items()
             await self._append(name, partition, only)
             return
-        appends = (self._append(name, partition, some) for partition, some in by_partition.items())
-        await asyncio.gather(*appends)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for partition, some in by_partition.items():
+                    group.create_task(self._append(name, partition, some))
+        except* Exception as failed:
+            raise failed.exceptions[0] from None
 
     async def _append(self, name: str, partition: int, records: Sequence[OutRecord]) -> None:
         async with self._turns[name, partition]:
@@ -145,9 +150,9 @@ class _Line:
         """Drop what was not delivered and close the connections."""
         # aiokafka's own stop() waits for delivery, which may never come; the sender must be ended before the client.
         self.producer._closed = True  # noqa: SLF001  what stop() marks, so that it does not warn
-        with contextlib.suppress(Exception):
-            await self.producer._sender.close()  # noqa: SLF001  what stop() does after the delivery
-        await self.producer.client.close()
+        sender = self.producer._sender  # noqa: SLF001  what stop() ends after the delivery
+        await finish(sender.close(), what="sender", timeout_s=_CLOSE_TIMEOUT_S)
+        await finish(self.producer.client.close(), what="client", timeout_s=_CLOSE_TIMEOUT_S)
 
 
 def partition_of(key: bytes, partition_count: int) -> int:

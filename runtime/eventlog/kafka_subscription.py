@@ -7,8 +7,6 @@ partition, the position's row in the database decides (consumer.py).
 """
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -25,18 +23,17 @@ from aiokafka.errors import (  # type: ignore[import-untyped]  # aiokafka ships 
 )
 
 from runtime.eventlog.interface import EventLogUnavailable, LoadPosition, Record
+from runtime.eventlog.kafka_calls import call, finish
 from runtime.eventlog.kafka_settings import KafkaSettings
 from runtime.eventlog.kafka_topics import KafkaTopics
-from runtime.logs import log_event
 from runtime.postgres.pool import DatabaseUnavailable
 
 T = TypeVar("T")
 
-_log = logging.getLogger("lodepool.eventlog")
-
 _FETCH_BYTES_MAX = 16 * 1024 * 1024
 _FETCH_WAIT_MS = 500
 _HEARTBEATS_PER_SESSION = 4
+_HEARTBEAT_MS_MAX = 1000
 _CHECK_EVERY_S = 1.0
 _REBALANCE_GRACE_S = 0.1
 _CLOSE_TIMEOUT_S = 5.0
@@ -148,13 +145,14 @@ class KafkaSubscription:
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 session_timeout_ms=session_ms,
-                heartbeat_interval_ms=session_ms // _HEARTBEATS_PER_SESSION,
+                # A member learns with its heartbeat that the partitions are shared out again.
+                heartbeat_interval_ms=min(session_ms // _HEARTBEATS_PER_SESSION, _HEARTBEAT_MS_MAX),
                 fetch_max_wait_ms=_FETCH_WAIT_MS,
                 fetch_max_bytes=_FETCH_BYTES_MAX,
                 max_partition_fetch_bytes=min(_FETCH_BYTES_MAX, self._settings.batch_bytes_max),
             )
             try:
-                await consumer.start()
+                await call(consumer.start())
             except BaseException:
                 await _stop(consumer)
                 raise
@@ -205,8 +203,8 @@ class KafkaSubscription:
         """Go to the first record there is when the position is the beginning; refuse to skip anything otherwise."""
         ((partition, next_offset),) = error.args[0].items()
         turn = seats.turn
-        first = (await seats.consumer.beginning_offsets([partition]))[partition]
-        end = (await seats.consumer.end_offsets([partition]))[partition]
+        first = (await call(seats.consumer.beginning_offsets([partition])))[partition]
+        end = (await call(seats.consumer.end_offsets([partition])))[partition]
         if turn != seats.turn:
             return
         if next_offset != 0:
@@ -225,7 +223,7 @@ class KafkaSubscription:
         if loop.time() - self._seen_s < _CHECK_EVERY_S or self._closing.done():
             return
         async with asyncio.timeout(self._settings.request_timeout_s):
-            await seats.consumer.topics()
+            await call(seats.consumer.topics())
         self._seen_s = loop.time()
 
     async def _or_closed(self, work: Coroutine[object, object, T], *, timeout_s: float) -> T | None:
@@ -234,7 +232,11 @@ class KafkaSubscription:
         either: set[asyncio.Future[Any]] = {task, self._closing}
         try:
             await asyncio.wait(either, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() and not self._closing.done() else None
+            if self._closing.done() or not task.done():
+                return None
+            if task.cancelled():
+                raise KafkaError("the client was ended from inside")
+            return task.result()
         finally:
             if not task.done():
                 task.cancel()
@@ -299,13 +301,9 @@ class _Seats(ConsumerRebalanceListener):  # type: ignore[misc]  # the base has n
 
 async def _stop(consumer: AIOKafkaConsumer) -> None:
     """Leave the group and close the connections, within a limit."""
-    try:
-        async with asyncio.timeout(_CLOSE_TIMEOUT_S):
-            await consumer.stop()
-            return
-    except (KafkaError, TimeoutError, asyncio.InvalidStateError) as error:
-        log_event(_log, logging.DEBUG, "consumer did not leave its group", error=str(error) or type(error).__name__)
-    with contextlib.suppress(Exception):
-        await consumer._fetcher.close()  # noqa: SLF001  what stop() did not come to
-    with contextlib.suppress(Exception):
-        await consumer._client.close()  # noqa: SLF001  what stop() did not come to
+    if await finish(consumer.stop(), what="consumer", timeout_s=_CLOSE_TIMEOUT_S):
+        return
+    # What stop() did not come to:
+    if consumer._fetcher is not None:  # noqa: SLF001  aiokafka has no other way to it
+        await finish(consumer._fetcher.close(), what="fetcher", timeout_s=_CLOSE_TIMEOUT_S)  # noqa: SLF001
+    await finish(consumer._client.close(), what="client", timeout_s=_CLOSE_TIMEOUT_S)  # noqa: SLF001

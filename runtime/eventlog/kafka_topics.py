@@ -14,6 +14,7 @@ from aiokafka.errors import (  # type: ignore[import-untyped]  # aiokafka ships 
 )
 
 from runtime.errors import UserError
+from runtime.eventlog.kafka_calls import call
 from runtime.eventlog.kafka_settings import KafkaSettings
 from runtime.logs import log_event
 
@@ -45,8 +46,8 @@ class KafkaTopics:
                 return
             admin = AIOKafkaAdminClient(**self._options)
             try:
-                await admin.start()
-                await self._ensure(admin, topic)
+                await call(admin.start())
+                await call(self._ensure(admin, topic))
             finally:
                 await admin.close()
             self._known.add(topic)
