@@ -22,6 +22,8 @@ _log = logging.getLogger("lodepool.process")
 
 READY_FD = "LODEPOOL_READY_FD"
 EXIT_ERROR = 1
+STOP_S_MAX = 25.0
+"""How long a process may take to clean up after it was told to stop."""
 EXIT_USER_ERROR = 2
 _CALM_S = 30.0
 _SOCKET_PATH_BYTES_MAX = 107
@@ -50,6 +52,8 @@ async def keep_running(
         except UserError:
             raise
         except Exception as error:
+            if is_cancelled():
+                raise asyncio.CancelledError from error
             if clock.monotonic_s() - start_s >= _CALM_S:
                 delay_s = backoff_s_min
             description = f"{type(error).__name__}: {error}"
@@ -62,10 +66,21 @@ async def keep_running(
             await clock.sleep(backoff_s_min)
 
 
+def is_cancelled() -> bool:
+    """Tell whether the running task was told to stop.
+
+    For those who catch any exception and go on: clean-up that fails while a task is being cancelled raises its failure
+    instead of the cancellation, and going on would lose it.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def run_async(main: Coroutine[object, object, None], *, uvloop: bool = True) -> int:
     """Run a process's main coroutine and return the exit code.
 
-    SIGTERM and SIGINT cancel `main` once; the process ends when its cleanup is done. A UserError, alone or in an
+    SIGTERM and SIGINT cancel `main` once; the process ends when its cleanup is done, and after `STOP_S_MAX` seconds
+    without it, with the tasks that hang in the log. A UserError, alone or in an
     exception group, is printed to stderr as a sentence.
 
     Returns:
@@ -99,6 +114,7 @@ async def _until_signal(main: Coroutine[object, object, None]) -> None:
         if not stopped_by:
             stopped_by.append(number)
             log_event(_log, logging.INFO, "stop requested", signal=number.name)
+            loop.call_later(STOP_S_MAX, _give_up)
             task.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -111,6 +127,18 @@ async def _until_signal(main: Coroutine[object, object, None]) -> None:
     finally:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
+
+
+def _give_up() -> None:
+    """End a process whose cleanup does not: whoever stops it must not wait for ever."""
+    for task in asyncio.all_tasks():
+        frames = task.get_stack(limit=1)
+        place = f"{frames[-1].f_code.co_filename}:{frames[-1].f_lineno}" if frames else "unknown"
+        log_event(
+            _log, logging.ERROR, "task did not stop", task=task.get_name(), work=repr(task.get_coro()), place=place
+        )
+    logging.shutdown()
+    os._exit(EXIT_ERROR)
 
 
 def first_user_error(group: BaseExceptionGroup[BaseException]) -> UserError | None:

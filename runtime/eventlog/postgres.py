@@ -16,6 +16,7 @@ from runtime.eventlog.interface import EventLogUnavailable, LoadPosition, OutRec
 from runtime.logs import log_event
 from runtime.postgres.migrations import migrate
 from runtime.postgres.pool import Connection, DatabaseUnavailable, Pool, acquired, is_gone
+from runtime.process import is_cancelled
 
 _log = logging.getLogger("lodepool.eventlog")
 
@@ -150,6 +151,8 @@ class PostgresEventLog:
                 async with acquired(self._pool) as connection:
                     await self._listen_on(connection)
             except Exception as error:
+                if is_cancelled():
+                    raise asyncio.CancelledError from error
                 log_event(_log, logging.DEBUG, "event log listener lost", error=str(error))
             await self._clock.sleep(_LISTEN_RETRY_S)
 

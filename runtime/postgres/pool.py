@@ -13,6 +13,7 @@ from runtime.clock import Clock, SystemClock
 from runtime.errors import UserError
 from runtime.logs import log_event
 from runtime.postgres.settings import EMBEDDED, PostgresSettings
+from runtime.process import is_cancelled
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -84,12 +85,16 @@ async def acquired(pool: Pool, *, timeout_s: float = 10) -> AsyncIterator[Connec
     try:
         connection = await pool.acquire(timeout=timeout_s)
     except Exception as error:
+        if is_cancelled():
+            raise asyncio.CancelledError from error
         if is_connection_loss(error):
             raise DatabaseUnavailable(_described(error)) from error
         raise
     try:
         yield connection
     except _DRIVER as error:
+        if is_cancelled():
+            raise asyncio.CancelledError from error
         # OSError and TimeoutError may come from the borrower's own work: only a closed connection makes them ours.
         is_foreign = isinstance(error, OSError | TimeoutError)
         if is_gone(connection) or (not is_foreign and is_connection_loss(error)):

@@ -149,3 +149,33 @@ def test_sockets_of_a_deep_directory_lie_in_a_short_private_one(tmp_path: Path) 
 
 def test_sockets_of_a_short_directory_lie_inside_it(short_dir: Path) -> None:
     assert socket_dir(short_dir) == short_dir / "run"
+
+
+async def test_a_task_that_fails_while_it_is_cancelled_ends_all_the_same() -> None:
+    """A task group whose child fails in the moment of the cancellation must not start its work anew."""
+    clock = ManualClock()
+    starts = 0
+    is_inside = asyncio.Event()
+
+    async def fail_at_the_end() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            raise OSError("the connection is gone as well")
+
+    async def work() -> None:
+        nonlocal starts
+        starts += 1
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fail_at_the_end())
+            await asyncio.sleep(0)
+            is_inside.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(keep_running("test", work, clock=clock))
+    await is_inside.wait()
+    task.cancel()
+    async with asyncio.timeout(5):
+        await asyncio.wait((task,))
+    assert task.cancelled()
+    assert starts == 1
