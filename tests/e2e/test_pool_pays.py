@@ -103,7 +103,11 @@ async def check_commands(pool: RunningPool, account: str) -> None:
         assert json.loads(out), command
 
 
-TAMPERINGS = (("shares.slice", "work", 7), ("ledger.transfer", "amount_atomic", 3), ("payouts.item", "amount_atomic", 5))
+TAMPERINGS = (
+    ("shares.slice", "work", 7),
+    ("ledger.transfer", "amount_atomic", 3),
+    ("payouts.item", "amount_atomic", 5),
+)
 
 
 async def check_tampering(pool: RunningPool) -> None:
