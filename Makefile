@@ -35,6 +35,7 @@ fmt: setup
 bench: bench-shares  ## Every benchmark; each ends with one JSON object
 	$(BIN)/python -m bench.hashing
 	$(BIN)/python -m bench.share_stream
+	$(BIN)/python -m bench.idle
 
 bench-shares: setup  ## Shares per second on one core, against a server that only echoes
 	$(BIN)/python -m bench.shares
