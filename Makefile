@@ -27,6 +27,7 @@ check: setup  ## Style, types, import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tools.gen_config_doc --check
 
 fmt: setup
 	$(BIN)/ruff format .

@@ -37,7 +37,7 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     json: bool = False
 
 
-class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class SettingsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Every section a file may hold."""
 
     pool: PoolSettings
@@ -83,7 +83,7 @@ def load_settings(path: Path, *, environment: Mapping[str, str] | None = None) -
     Raises:
         ConfigError: The file, a key or a value is not right; names which and what is expected.
     """
-    file = decode_section(load_toml(path), "", _File, environment=environment)
+    file = decode_section(load_toml(path), "", SettingsFile, environment=environment)
     if not file.nodes:
         raise ConfigError("nodes", "there is none", "at least one [[nodes]] table with the url of a node")
     try:
@@ -91,5 +91,5 @@ def load_settings(path: Path, *, environment: Mapping[str, str] | None = None) -
     except UnknownCoin as error:
         raise ConfigError("pool.coin", str(error)) from None
     data_dir = (path.absolute().parent / file.pool.data_dir).resolve()
-    sections = {name: getattr(file, name) for name in _File.__struct_fields__}
+    sections = {name: getattr(file, name) for name in SettingsFile.__struct_fields__}
     return Settings(path=path.absolute(), coin=coin, data_dir=data_dir, **sections)
