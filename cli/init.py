@@ -9,7 +9,7 @@ import click
 from cli.options import json_option, print_json
 from cli.settings import DEFAULT_PATH
 from coins import registry
-from coins.bitcoin.address import decode
+from coins.bitcoin.address import payee
 from coins.coin import Coin
 from coins.errors import AddressError, UnknownCoin
 from nodes.bitcoin import BitcoinRpc
@@ -113,7 +113,7 @@ def init(
         raise UserError(f"{output} exists already.", "use --force to overwrite it, or --output for another name")
     coin = _coin(coin_id)
     try:
-        canonical = decode(coin, address.strip()).text
+        canonical = payee(coin, address.strip()).text
     except AddressError as error:
         raise UserError(str(error)) from None
     node = NodeSettings(

@@ -8,8 +8,11 @@ from google.protobuf.json_format import MessageToDict
 from cli.options import config_option, json_option, limit_option, print_facts, print_json, print_rows
 from cli.reading import hashrate_text, read, time_text
 from cli.settings import load_settings
+from coins.bitcoin.address import payee
+from coins.errors import AddressError
 from proto.lodepool.rewards.v1 import rewards_pb2
 from proto.lodepool.shares.v1 import shares_pb2
+from runtime.errors import UserError
 from runtime.rpc.client import call
 
 
@@ -38,6 +41,10 @@ def miners(address: str | None, config: Path, limit: int, *, as_json: bool) -> N
         ]
         print_rows("Miners", ("account", "5 min", "1 h", "shares"), rows, empty="Nobody has mined here yet.")
         return
+    try:
+        address = payee(coin, address.strip()).text
+    except AddressError as error:
+        raise UserError(str(error)) from None
     stats = read(
         settings,
         lambda stubs: call(

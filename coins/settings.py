@@ -3,7 +3,7 @@
 import msgspec
 
 from coins import registry
-from coins.bitcoin.address import decode
+from coins.bitcoin.address import payee
 from coins.errors import AddressError, UnknownCoin
 
 SIGNATURE_BYTES_MAX = 32
@@ -31,7 +31,7 @@ class PoolSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 
     def __post_init__(self) -> None:
         try:
-            decode(registry.get(self.coin), self.address)
+            payee(registry.get(self.coin), self.address)
         except UnknownCoin as error:
             raise ValueError(f"coin: {error}") from error
         except AddressError as error:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from coins.bitcoin.address import decode
+from coins.bitcoin.address import payee
 from coins.coin import Coin
 from coins.errors import AddressError
 from ledger import storage as ledger_storage
@@ -77,7 +77,7 @@ async def _within_limits(
 async def _script(coin: Coin, account: str, wallet: BitcoinWallet) -> tuple[bytes, str]:
     """Return an address's script and what is wrong with the address; both we and the node must agree (P6)."""
     try:
-        script = decode(coin, account).script
+        script = payee(coin, account).script
     except AddressError as error:
         return b"", f"not an address of {coin.coin_id}: {error}"
     answer = await wallet.address_info(account)

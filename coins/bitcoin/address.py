@@ -76,6 +76,20 @@ def decode(coin: Coin, text: str) -> Address:
     return _decode_base58(coin, text)
 
 
+def payee(coin: Coin, text: str) -> Address:
+    """Read an address that money may be sent to, in the one form by which its owner is known.
+
+    Two spellings of one script (Litecoin's old "3…" and its "M…") become the same account.
+
+    Raises:
+        AddressError: If it is not one, or of a witness version whose outputs anyone could take today.
+    """
+    address = decode(coin, text)
+    if address.kind is AddressKind.WITNESS_UNKNOWN:
+        raise _error(coin, text, "has a witness version without rules yet: anyone could take what is sent to it")
+    return from_script(coin, address.script) or address
+
+
 def encode(coin: Coin, kind: AddressKind, payload: bytes, witness_version: int = 0) -> str:
     """Write the address of a hash, key or witness program.
 

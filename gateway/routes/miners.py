@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 
-from coins.bitcoin.address import decode
+from coins.bitcoin.address import payee
 from coins.errors import AddressError
 from gateway import examples, models, translation
 from gateway.context import Gateway
@@ -101,7 +101,7 @@ async def list_miner_payouts(gateway: Gateway, values: Mapping[str, str]) -> mod
 def _address(gateway: Gateway, values: Mapping[str, str]) -> str:
     """Return the canonical form of the address in the path."""
     try:
-        return decode(gateway.coin, values["address"]).text
+        return payee(gateway.coin, values["address"]).text
     except AddressError as error:
         raise ProblemFound(Kind.BAD_ADDRESS, f"{error}.") from None
 

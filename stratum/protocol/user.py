@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from coins.bitcoin.address import decode
+from coins.bitcoin.address import payee
 from coins.coin import Algorithm, Coin
 from coins.errors import AddressError
 from stratum.protocol.messages import positive_fraction
@@ -68,7 +68,7 @@ def parse_user(coin: Coin, user: str) -> tuple[str, str]:
     text = user.strip()
     parts = _USER_SEPARATOR.split(text, maxsplit=1)
     try:
-        account = decode(coin, parts[0]).text
+        account = payee(coin, parts[0]).text
     except AddressError as error:
         raise UserRefused(f"the user must be a payout address, address.worker: {error}") from None
     return account, parts[1].strip() if len(parts) > 1 else ""

@@ -1,12 +1,13 @@
 """Addresses: published vectors, and errors that say what is wrong."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pytest
 
 from coins import registry
-from coins.bitcoin.address import decode, encode, from_script
+from coins.bitcoin.address import decode, encode, from_script, payee
 from coins.coin import AddressKind
 from coins.errors import AddressError
 
@@ -274,3 +275,37 @@ def test_payload_that_does_not_fit_its_kind_is_refused(kind, payload, version):
 )
 def test_scripts_without_an_address_have_none(script_hex):
     assert from_script(LITECOIN, bytes.fromhex(script_hex)) is None
+
+
+def test_two_spellings_of_one_litecoin_script_are_one_payee() -> None:
+    coin = registry.get("litecoin")
+    script_hash = bytes(range(20))
+    old = encode(coin, AddressKind.P2SH, script_hash)
+    script = decode(coin, old).script
+    spellings = {
+        text
+        for version in coin.p2sh_versions
+        for text in [_base58_of(version, script_hash)]
+        if decode(coin, text).script == script
+    }
+    assert len(spellings) == len(coin.p2sh_versions) > 1
+    assert {payee(coin, text).text for text in spellings} == {old}
+
+
+def test_an_address_of_a_witness_version_without_rules_is_no_payee() -> None:
+    coin = registry.get("bitcoin-regtest")
+    future = encode(coin, AddressKind.WITNESS_UNKNOWN, bytes(32), witness_version=5)
+    assert decode(coin, future).kind is AddressKind.WITNESS_UNKNOWN
+    with pytest.raises(AddressError, match="anyone could take"):
+        payee(coin, future)
+
+
+def _base58_of(version: int, payload: bytes) -> str:
+    """Spell a version and a hash in base58check, independently of the code under test."""
+    data = bytes([version]) + payload
+    data += hashlib.sha256(hashlib.sha256(data).digest()).digest()[:4]
+    number, text = int.from_bytes(data, "big"), ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"[digit] + text
+    return "1" * (len(data) - len(data.lstrip(b"\0"))) + text
