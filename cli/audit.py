@@ -14,6 +14,7 @@ import payouts.audit
 import rewards.audit
 import shares.audit
 from cli.database import database
+from cli.journal_audit import audit_journals
 from cli.options import config_option, json_option, print_json
 from cli.settings import Settings, load_settings
 from nodes.bitcoin import BitcoinRpc
@@ -91,6 +92,7 @@ async def _audit_all(settings: Settings, pool: Pool, *, is_offline: bool) -> Rep
     try:
         return merge(
             [
+                await audit_journals(pool, settings.data_dir),
                 await shares.audit.audit(pool, eventlog),
                 await miners.audit.audit(pool),
                 await rewards.audit.audit(pool, coin_id=coin_id, nodes=None if is_offline else group),
