@@ -15,12 +15,10 @@ import rewards.audit
 import shares.audit
 from cli.database import database
 from cli.journal_audit import audit_journals
+from cli.nodes import open_nodes
 from cli.options import config_option, json_option, print_json
 from cli.settings import Settings, load_settings
-from nodes.bitcoin import BitcoinRpc
-from nodes.group import NodeGroup
 from runtime.audit import Report, merge
-from runtime.clock import SystemClock
 from runtime.eventlog.postgres import PostgresEventLog
 from runtime.postgres.pool import Pool, close_pool, open_pool
 
@@ -85,21 +83,19 @@ async def _audit(settings: Settings, *, is_offline: bool) -> Report:
 
 
 async def _audit_all(settings: Settings, pool: Pool, *, is_offline: bool) -> Report:
-    nodes = [BitcoinRpc(node, coin=settings.coin) for node in settings.nodes]
-    group = NodeGroup(nodes, coin=settings.coin, clock=SystemClock())
     coin_id = settings.coin.coin_id
     eventlog = await PostgresEventLog.open(pool)
     try:
-        return merge(
-            [
-                await audit_journals(pool, settings.data_dir),
-                await shares.audit.audit(pool, eventlog),
-                await miners.audit.audit(pool),
-                await rewards.audit.audit(pool, coin_id=coin_id, nodes=None if is_offline else group),
-                await ledger.audit.audit(pool, coin_id=coin_id),
-                await payouts.audit.audit(pool, coin_id=coin_id, wallet=None if is_offline else nodes[0]),
-            ]
-        )
+        async with open_nodes(settings.nodes, coin=settings.coin) as (group, wallet):
+            return merge(
+                [
+                    await audit_journals(pool, settings.data_dir),
+                    await shares.audit.audit(pool, eventlog),
+                    await miners.audit.audit(pool),
+                    await rewards.audit.audit(pool, coin_id=coin_id, nodes=None if is_offline else group),
+                    await ledger.audit.audit(pool, coin_id=coin_id),
+                    await payouts.audit.audit(pool, coin_id=coin_id, wallet=None if is_offline else wallet),
+                ]
+            )
     finally:
         await eventlog.close()
-        await group.close()

@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import click
-from google.protobuf.json_format import MessageToDict
 
-from cli.options import config_option, json_option, limit_option, print_facts, print_json, print_rows
+from cli.options import as_dict, config_option, json_option, limit_option, print_facts, print_json, print_rows
 from cli.reading import ratio_percent, read, time_text
 from cli.settings import load_settings
 from proto.lodepool.rewards.v1 import rewards_pb2
@@ -37,7 +36,7 @@ def blocks(block_hash: str | None, config: Path, limit: int, *, as_json: bool) -
             ),
         )
         if as_json:
-            print_json(MessageToDict(block, preserving_proto_field_name=True))
+            print_json(as_dict(block))
             return
         print_facts(
             {
@@ -60,7 +59,7 @@ def blocks(block_hash: str | None, config: Path, limit: int, *, as_json: bool) -
         lambda stubs: call(stubs.rewards.ListBlocks, rewards_pb2.ListBlocksRequest(coin=coin.coin_id, page_size=limit)),
     )
     if as_json:
-        print_json([MessageToDict(block, preserving_proto_field_name=True) for block in answer.blocks])
+        print_json([as_dict(block) for block in answer.blocks])
         return
     rows = [
         (

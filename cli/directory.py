@@ -4,17 +4,13 @@ from pathlib import Path
 
 from runtime.process import socket_dir
 from runtime.rpc.client import StaticDirectory
+from stratum.supervisor import worker_name
 
 SERVICES = ("shares", "miners", "rewards", "payouts")
-
-
-def stratum_service(slot: int) -> str:
-    """Return the name under which a stratum worker process is found."""
-    return f"stratum-{slot}"
 
 
 def local_directory(data_dir: Path, *, worker_count: int) -> StaticDirectory:
     """Return the addresses of all services of one machine."""
     folder = socket_dir(data_dir)
-    names = (*SERVICES, *(stratum_service(slot) for slot in range(worker_count)))
+    names = (*SERVICES, *(worker_name(slot) for slot in range(worker_count)))
     return StaticDirectory({name: f"unix:{folder / name}.sock" for name in names})

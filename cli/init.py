@@ -6,17 +6,15 @@ from pathlib import Path
 
 import click
 
+from cli.nodes import open_nodes
 from cli.options import json_option, print_json
 from cli.settings import DEFAULT_PATH
 from coins import registry
 from coins.bitcoin.address import payee
 from coins.coin import Coin
 from coins.errors import AddressError, UnknownCoin
-from nodes.bitcoin import BitcoinRpc
 from nodes.errors import NodeError
-from nodes.group import NodeGroup
 from nodes.settings import NodeSettings
-from runtime.clock import SystemClock
 from runtime.errors import UserError
 
 TEMPLATE = """\
@@ -169,13 +167,10 @@ def _coin(coin_id: str) -> Coin:
 
 async def _problem(coin: Coin, settings: NodeSettings, address: str) -> str:
     """Return what is wrong between node and address; empty when nothing is."""
-    node = BitcoinRpc(settings, coin=coin)
-    group = NodeGroup([node], coin=coin, clock=SystemClock())
-    try:
-        await group.verify_pool_address(coin, address)
-        await node.balance_atomic()
-    except NodeError as error:
-        return str(error)
-    finally:
-        await group.close()
+    async with open_nodes([settings], coin=coin) as (group, wallet):
+        try:
+            await group.verify_pool_address(coin, address)
+            await wallet.balance_atomic()
+        except NodeError as error:
+            return str(error)
     return ""

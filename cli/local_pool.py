@@ -9,11 +9,9 @@ import sys
 from collections.abc import AsyncIterator
 from typing import TextIO
 
+from cli.nodes import open_nodes
 from cli.settings import Settings
-from nodes.bitcoin import BitcoinRpc
 from nodes.errors import NodeError
-from nodes.group import NodeGroup
-from runtime.clock import SystemClock
 from runtime.errors import UserError
 from runtime.logs import log_event
 from runtime.postgres.embedded import EmbeddedPostgres
@@ -126,14 +124,11 @@ async def check_nodes(settings: Settings) -> None:
     Raises:
         UserError: No node answers, or one of them disagrees.
     """
-    nodes = [BitcoinRpc(node, coin=settings.coin) for node in settings.nodes]
-    group = NodeGroup(nodes, coin=settings.coin, clock=SystemClock())
-    try:
-        await group.verify_pool_address(settings.coin, settings.pool.address)
-    except NodeError as error:
-        raise UserError(str(error), "see [[nodes]] and pool.address") from None
-    finally:
-        await group.close()
+    async with open_nodes(settings.nodes, coin=settings.coin) as (group, _):
+        try:
+            await group.verify_pool_address(settings.coin, settings.pool.address)
+        except NodeError as error:
+            raise UserError(str(error), "see [[nodes]] and pool.address") from None
 
 
 def _take_data_dir(settings: Settings) -> TextIO:

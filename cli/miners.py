@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import click
-from google.protobuf.json_format import MessageToDict
 
-from cli.options import config_option, json_option, limit_option, print_facts, print_json, print_rows
+from cli.options import as_dict, config_option, json_option, limit_option, print_facts, print_json, print_rows
 from cli.reading import hashrate_text, read, time_text
 from cli.settings import load_settings
 from coins.bitcoin.address import payee
@@ -33,7 +32,7 @@ def miners(address: str | None, config: Path, limit: int, *, as_json: bool) -> N
             ),
         )
         if as_json:
-            print_json([MessageToDict(account, preserving_proto_field_name=True) for account in answer.accounts])
+            print_json([as_dict(account) for account in answer.accounts])
             return
         rows = [
             (a.account, hashrate_text(a.hashrates.hps_5m), hashrate_text(a.hashrates.hps_1h), a.counts.accepted)
@@ -58,8 +57,8 @@ def miners(address: str | None, config: Path, limit: int, *, as_json: bool) -> N
     if as_json:
         print_json(
             {
-                "stats": MessageToDict(stats, preserving_proto_field_name=True),
-                "balance": MessageToDict(balance, preserving_proto_field_name=True),
+                "stats": as_dict(stats),
+                "balance": as_dict(balance),
             }
         )
         return

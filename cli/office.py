@@ -19,11 +19,10 @@ import miners.main
 import payouts.main
 import rewards.main
 import shares.main
-from cli.directory import local_directory
+from cli.directory import SERVICES, local_directory
+from cli.nodes import open_nodes
 from cli.settings import Settings, load_settings
 from gateway.main import GatewayInfo
-from nodes.bitcoin import BitcoinRpc
-from nodes.group import NodeGroup
 from runtime.clock import SystemClock
 from runtime.eventlog.postgres import PostgresEventLog
 from runtime.logs import configure_logging, log_event
@@ -51,7 +50,10 @@ async def serve(config: Path) -> None:
     """Run all back-office services until cancelled."""
     settings = load_settings(config)
     configure_logging("office", json=settings.log.json, level=settings.log.level)
-    async with _platform(settings) as platform, _nodes(settings, platform) as (group, wallet):
+    async with (
+        _platform(settings) as platform,
+        open_nodes(settings.nodes, coin=settings.coin, clock=platform.clock) as (group, wallet),
+    ):
         info = GatewayInfo(
             scheme_default=settings.stratum.scheme_default,
             fee_ppm=settings.rewards.fee_ppm,
@@ -72,7 +74,7 @@ async def serve(config: Path) -> None:
 @contextlib.asynccontextmanager
 async def _platform(settings: Settings) -> AsyncIterator[Platform]:
     clock = SystemClock()
-    waited_for = {"shares", "miners", "rewards", "payouts"} | ({"gateway"} if settings.gateway.is_enabled else set())
+    waited_for = set(SERVICES) | ({"gateway"} if settings.gateway.is_enabled else set())
 
     def ready(service: str) -> None:
         waited_for.discard(service)
@@ -89,17 +91,6 @@ async def _platform(settings: Settings) -> AsyncIterator[Platform]:
         await clients.close()
         await eventlog.close()
         await close_pool(pool)
-
-
-@contextlib.asynccontextmanager
-async def _nodes(settings: Settings, platform: Platform) -> AsyncIterator[tuple[NodeGroup, BitcoinRpc]]:
-    """Open the nodes; the first one is the wallet."""
-    nodes = [BitcoinRpc(node, coin=settings.coin) for node in settings.nodes]
-    group = NodeGroup(nodes, coin=settings.coin, clock=platform.clock)
-    try:
-        yield group, nodes[0]
-    finally:
-        await group.close()
 
 
 async def _prune(platform: Platform) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
@@ -25,6 +27,11 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 limit_option = click.option(
     "--limit", type=click.IntRange(1, 1000), default=20, show_default=True, help="Print at most this many rows."
 )
+
+
+def as_dict(message: Message) -> dict[str, Any]:
+    """Return a protobuf message under its own field names; fields without a value are left out."""
+    return MessageToDict(message, preserving_proto_field_name=True)
 
 
 def print_json(value: object) -> None:

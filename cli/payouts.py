@@ -4,9 +4,8 @@ import uuid
 from pathlib import Path
 
 import click
-from google.protobuf.json_format import MessageToDict
 
-from cli.options import config_option, json_option, limit_option, print_json, print_rows
+from cli.options import as_dict, config_option, json_option, limit_option, print_json, print_rows
 from cli.reading import read, time_text
 from cli.settings import load_settings
 from proto.lodepool.payouts.v1 import payouts_pb2
@@ -43,7 +42,7 @@ def payouts(context: click.Context, config: Path, limit: int, *, as_json: bool) 
         ),
     )
     if as_json:
-        print_json([MessageToDict(payout, preserving_proto_field_name=True) for payout in answer.payouts])
+        print_json([as_dict(payout) for payout in answer.payouts])
         return
     rows = [
         (
@@ -90,7 +89,7 @@ def batches(context: click.Context, limit: int, *, as_json: bool) -> None:
     request = payouts_pb2.ListBatchesRequest(coin=settings.coin.coin_id, page_size=limit)
     answer = read(settings, lambda stubs: call(stubs.payouts.ListBatches, request))
     if as_json:
-        print_json([MessageToDict(batch, preserving_proto_field_name=True) for batch in answer.batches])
+        print_json([as_dict(batch) for batch in answer.batches])
         return
     rows = [
         (

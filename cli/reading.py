@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from cli.directory import local_directory, stratum_service
+from cli.directory import local_directory
 from cli.settings import Settings
 from proto.lodepool.miners.v1.miners_pb2_grpc import MinerServiceStub
 from proto.lodepool.payouts.v1.payouts_pb2_grpc import PayoutServiceStub
@@ -16,6 +16,7 @@ from proto.lodepool.stratum.v1.stratum_pb2_grpc import StratumServiceStub
 from runtime.errors import UserError
 from runtime.rpc.client import RpcClients
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
+from stratum.supervisor import worker_name
 
 T = TypeVar("T")
 
@@ -35,7 +36,7 @@ class Services:
         self.miners = MinerServiceStub(clients.channel("miners"))
         self.rewards = RewardServiceStub(clients.channel("rewards"))
         self.payouts = PayoutServiceStub(clients.channel("payouts"))
-        self.stratum = tuple(StratumServiceStub(clients.channel(stratum_service(n))) for n in range(worker_count))
+        self.stratum = tuple(StratumServiceStub(clients.channel(worker_name(n))) for n in range(worker_count))
 
 
 @contextlib.asynccontextmanager
