@@ -20,6 +20,7 @@ from coins.settings import PoolSettings
 from proto.lodepool.shares.v1 import shares_pb2, shares_pb2_grpc
 from runtime.clock import SystemClock
 from runtime.eventlog.postgres import PostgresEventLog
+from runtime.live import Live
 from runtime.platform import Platform
 from runtime.postgres.embedded import EmbeddedPostgres
 from runtime.postgres.migrations import migrate
@@ -119,7 +120,7 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, obje
         await migrate(pool, schema="shares", package="shares")
         await fill(pool, options, now_ms=clock.now_ms())
         is_ready = asyncio.Event()
-        platform = Platform(
+        platform = Platform.local(
             clock=clock,
             pool=pool,
             eventlog=await PostgresEventLog.open(pool),
@@ -127,7 +128,7 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, obje
             clients=clients,
             ready=lambda _name: is_ready.set(),
         )
-        serving = asyncio.create_task(run(SharesSettings(retention_days=3650), POOL, platform))
+        serving = asyncio.create_task(run(Live(SharesSettings(retention_days=3650)), POOL, platform))
         await asyncio.wait_for(is_ready.wait(), 30)
         stub = shares_pb2_grpc.ShareServiceStub(clients.channel("shares"))
 

@@ -25,6 +25,7 @@ from cli.settings import Settings, load_settings
 from gateway.main import GatewayInfo
 from runtime.clock import SystemClock
 from runtime.eventlog.postgres import PostgresEventLog
+from runtime.live import Live
 from runtime.logs import configure_logging, log_event
 from runtime.platform import Platform
 from runtime.postgres.pool import acquired, close_pool, open_pool
@@ -62,12 +63,12 @@ async def serve(config: Path) -> None:
         )
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(group.run())
-            tasks.create_task(shares.main.run(settings.shares, settings.pool, platform))
-            tasks.create_task(miners.main.run(settings.miners, settings.pool, platform))
-            tasks.create_task(rewards.main.run(settings.rewards, settings.pool, platform, group))
-            tasks.create_task(payouts.main.run(settings.payouts, settings.pool, platform, wallet))
+            tasks.create_task(shares.main.run(Live(settings.shares), settings.pool, platform))
+            tasks.create_task(miners.main.run(Live(settings.miners), settings.pool, platform))
+            tasks.create_task(rewards.main.run(Live(settings.rewards), settings.pool, platform, group))
+            tasks.create_task(payouts.main.run(Live(settings.payouts), settings.pool, platform, wallet))
             if settings.gateway.is_enabled:
-                tasks.create_task(gateway.main.run(settings.gateway, settings.pool, info, platform))
+                tasks.create_task(gateway.main.run(settings.gateway, settings.pool, Live(info), platform))
             tasks.create_task(keep_running("retention", lambda: _prune(platform), clock=platform.clock))
 
 
@@ -86,7 +87,9 @@ async def _platform(settings: Settings) -> AsyncIterator[Platform]:
     directory = local_directory(settings.data_dir, worker_count=settings.stratum.worker_count)
     clients = RpcClients(directory)
     try:
-        yield Platform(clock=clock, pool=pool, eventlog=eventlog, directory=directory, clients=clients, ready=ready)
+        yield Platform.local(
+            clock=clock, pool=pool, eventlog=eventlog, directory=directory, clients=clients, ready=ready
+        )
     finally:
         await clients.close()
         await eventlog.close()

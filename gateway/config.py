@@ -1,7 +1,6 @@
 """Settings of the gateway, and what it is told about the pool's rules."""
 
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -20,6 +19,8 @@ class GatewaySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
         page_size_max: The largest page a reader may ask for.
     """
 
+    LIVE: ClassVar[frozenset[str]] = frozenset()
+
     is_enabled: bool = True
     host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
     port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 8080
@@ -28,8 +29,7 @@ class GatewaySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     page_size_max: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 1_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GatewayInfo:
+class GatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
     """What other sections of the configuration say and a miner wants to know.
 
     Attributes:
@@ -38,6 +38,8 @@ class GatewayInfo:
         payout_threshold_atomic: The balance at which a miner without a threshold of its own is paid, atomic units.
         stratum_port: Where miners connect.
     """
+
+    LIVE: ClassVar[frozenset[str]] = frozenset({"fee_ppm", "payout_threshold_atomic", "scheme_default"})
 
     scheme_default: str
     fee_ppm: int

@@ -9,6 +9,7 @@ from coins.settings import PoolSettings
 from gateway.config import GatewayInfo, GatewaySettings
 from gateway.sources import Sources
 from runtime.clock import Clock
+from runtime.live import Live
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class Gateway:
     Attributes:
         settings: The `[gateway]` section.
         pool_settings: The `[pool]` section.
-        info: The pool's rules.
+        live_info: The pool's rules, which may change.
         coin: The coin that is mined.
         sources: The services that are asked.
         clock: The time, for caching.
@@ -26,10 +27,15 @@ class Gateway:
 
     settings: GatewaySettings
     pool_settings: PoolSettings
-    info: GatewayInfo
+    live_info: Live[GatewayInfo]
     coin: Coin
     sources: Sources
     clock: Clock
+
+    @property
+    def info(self) -> GatewayInfo:
+        """Return the pool's rules as they are now."""
+        return self.live_info.value
 
 
 GATEWAY = web.AppKey("gateway", Gateway)

@@ -14,6 +14,7 @@ from gateway.config import GatewayInfo, GatewaySettings
 from gateway.context import Gateway
 from gateway.sources import Sources
 from runtime.errors import UserError
+from runtime.live import Live
 from runtime.logs import log_event
 from runtime.platform import Platform
 
@@ -26,7 +27,9 @@ DRAIN_S = 5.0
 _log = logging.getLogger("lodepool.gateway")
 
 
-async def run(settings: GatewaySettings, pool_settings: PoolSettings, info: GatewayInfo, platform: Platform) -> None:
+async def run(
+    settings: GatewaySettings, pool_settings: PoolSettings, info: Live[GatewayInfo], platform: Platform
+) -> None:
     """Serve the API until cancelled.
 
     Args:
@@ -42,7 +45,7 @@ async def run(settings: GatewaySettings, pool_settings: PoolSettings, info: Gate
     gateway = Gateway(
         settings=settings,
         pool_settings=pool_settings,
-        info=info,
+        live_info=info,
         coin=registry.get(pool_settings.coin),
         sources=sources,
         clock=platform.clock,

@@ -8,27 +8,28 @@ from miners import storage
 from miners.config import MinersSettings
 from miners.consumer import MinerConsumer
 from miners.metrics import Counters
-from miners.service import SERVICE_NAME, MinerServicer
+from miners.service import ACCESS, SERVICE_NAME, MinerServicer
 from proto.lodepool.miners.v1 import miners_pb2_grpc
+from runtime.live import Live
 from runtime.logs import log_event
 from runtime.platform import Platform
 from runtime.postgres.migrations import migrate
 from runtime.process import keep_running
-from runtime.rpc.server import RpcServer
 
 SERVICE = "miners"
 
 _log = logging.getLogger("lodepool.miners")
 
 
-async def run(settings: MinersSettings, pool_settings: PoolSettings, platform: Platform) -> None:
+async def run(live: Live[MinersSettings], pool_settings: PoolSettings, platform: Platform) -> None:
     """Take note of who mines and answer questions until cancelled.
 
     Args:
-        settings: The `[miners]` section.
+        live: The `[miners]` section.
         pool_settings: The `[pool]` section.
         platform: What the process runs on.
     """
+    settings = live.value
     await migrate(platform.pool, schema=storage.SCHEMA, package="miners")
     counters = Counters()
     servicer = MinerServicer(pool=platform.pool, clock=platform.clock, settings=settings, counters=counters)
@@ -38,15 +39,8 @@ async def run(settings: MinersSettings, pool_settings: PoolSettings, platform: P
         counters=counters,
         batch_records_max=settings.batch_records_max,
     )
-    server = RpcServer(
-        platform.directory.target(SERVICE),
-        services=[(miners_pb2_grpc.add_MinerServiceServicer_to_server, servicer, SERVICE_NAME)],
-    )
-    await server.start()
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep_running("miners consumer", consumer.run, clock=platform.clock))
-            log_event(_log, logging.INFO, "miners service started", coin=pool_settings.coin)
-            platform.ready(SERVICE)
-    finally:
-        await server.stop()
+    offered = [(miners_pb2_grpc.add_MinerServiceServicer_to_server, servicer, SERVICE_NAME)]
+    async with platform.serve(SERVICE, offered, access=ACCESS), asyncio.TaskGroup() as tasks:
+        tasks.create_task(keep_running("miners consumer", consumer.run, clock=platform.clock))
+        log_event(_log, logging.INFO, "miners service started", coin=pool_settings.coin)
+        platform.ready(SERVICE)

@@ -11,6 +11,7 @@ from proto.lodepool.miners.v1 import miners_pb2, miners_pb2_grpc
 from runtime.clock import Clock
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
+from runtime.rpc.access import OPERATOR, Access
 from runtime.rpc.errors import InvalidArgument, NotFound
 from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
 
 SERVICE_NAME = "lodepool.miners.v1.MinerService"
+ACCESS = Access(readers=frozenset({"gateway", "payouts"}), writers=frozenset({OPERATOR}))
 ACCOUNTS_MAX = 1000
 
 

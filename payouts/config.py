@@ -1,6 +1,6 @@
 """The section [payouts]."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -28,6 +28,21 @@ class PayoutSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         lock_retry_s: A second payer asks for the lock this often.
         miners_timeout_s: Limit of one question for thresholds.
     """
+
+    LIVE: ClassVar[frozenset[str]] = frozenset(
+        {
+            "is_enabled",
+            "threshold_atomic",
+            "interval_s",
+            "fee_target_blocks",
+            "fee_rate_sat_per_kvb",
+            "fee_rate_min_sat_per_kvb",
+            "fee_rate_max_sat_per_kvb",
+            "fee_atomic_max",
+            "outputs_max",
+            "rebroadcast_s",
+        }
+    )
 
     is_enabled: bool = True
     threshold_atomic: Positive = 1_000_000

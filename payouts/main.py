@@ -7,24 +7,29 @@ from nodes.interface import BitcoinWallet
 from payouts.config import PayoutSettings
 from payouts.payer import Payer
 from payouts.review import Reviewer
-from payouts.service import SERVICE_NAME, PayoutServicer
+from payouts.service import ACCESS, SERVICE_NAME, PayoutServicer
 from payouts.storage import migrate_payouts
 from payouts.thresholds import MinerServiceThresholds
 from proto.lodepool.payouts.v1.payouts_pb2_grpc import add_PayoutServiceServicer_to_server
+from runtime.live import Live
 from runtime.platform import Platform
 from runtime.process import keep_running
-from runtime.rpc.server import RpcServer
+
+SERVICE = "payouts"
 
 
-async def run(settings: PayoutSettings, pool_settings: PoolSettings, platform: Platform, wallet: BitcoinWallet) -> None:
+async def run(
+    live: Live[PayoutSettings], pool_settings: PoolSettings, platform: Platform, wallet: BitcoinWallet
+) -> None:
     """Serve and pay until cancelled.
 
     Args:
-        settings: The section [payouts].
+        live: The section [payouts].
         pool_settings: Names the coin.
         platform: What the process runs on.
         wallet: Pays; closed by whoever made it.
     """
+    settings = live.value
     coin = registry.get(pool_settings.coin)
     await migrate_ledger(platform.pool)
     await migrate_payouts(platform.pool)
@@ -40,13 +45,7 @@ async def run(settings: PayoutSettings, pool_settings: PoolSettings, platform: P
     servicer = PayoutServicer(
         pool=platform.pool, payer=payer, reviewer=reviewer, clock=platform.clock, coin_id=coin.coin_id
     )
-    server = RpcServer(
-        platform.directory.target("payouts"),
-        services=[(add_PayoutServiceServicer_to_server, servicer, SERVICE_NAME)],
-    )
-    await server.start()
-    try:
-        platform.ready("payouts")
+    offered = [(add_PayoutServiceServicer_to_server, servicer, SERVICE_NAME)]
+    async with platform.serve(SERVICE, offered, access=ACCESS):
+        platform.ready(SERVICE)
         await keep_running("payer", payer.run, clock=platform.clock)
-    finally:
-        await server.stop()

@@ -11,10 +11,12 @@ from proto.lodepool.payouts.v1 import payouts_pb2_grpc
 from runtime.clock import Clock
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
+from runtime.rpc.access import OPERATOR, Access
 from runtime.rpc.errors import InvalidArgument, NotFound
 from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
 
 SERVICE_NAME = "lodepool.payouts.v1.PayoutService"
+ACCESS = Access(readers=frozenset({"gateway"}), writers=frozenset({OPERATOR}))
 
 _STATUS_TO_PROTO = {
     BatchStatus.RESERVED: pb.BATCH_STATUS_RESERVED,

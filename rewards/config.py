@@ -1,6 +1,6 @@
 """Settings of the rewards service."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -14,6 +14,8 @@ class RewardsSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
         confirmations_poll_s: Seconds between two looks at the chain.
         orphan_depth: A candidate that is not in the chain when the tip is this many blocks above it is orphaned.
     """
+
+    LIVE: ClassVar[frozenset[str]] = frozenset({"fee_ppm"})
 
     fee_ppm: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 10_000
     pplns_window_percent: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 200

@@ -27,11 +27,11 @@ class BlockConsumer:
     """Writes each found block at once, as candidate; a record that is no block is set aside.
 
     Args:
-        fee_ppm: The pool's fee that blocks found now are paid with.
+        fee_ppm: Tells the pool's fee that blocks found now are paid with, millionths of the reward.
         counters: Counted into.
     """
 
-    def __init__(self, *, fee_ppm: int, counters: Counters) -> None:
+    def __init__(self, *, fee_ppm: Callable[[], int], counters: Counters) -> None:
         self._fee_ppm = fee_ppm
         self._counters = counters
 
@@ -52,7 +52,7 @@ class BlockConsumer:
         """Book records inside the caller's transaction (D3); idempotent by coin and block hash."""
         for record in records:
             try:
-                found = parse_found(record.payload, fee_ppm=self._fee_ppm)
+                found = parse_found(record.payload, fee_ppm=self._fee_ppm())
             except BlockInvalid as error:
                 await storage.insert_poison(conn, record, str(error))
                 self._counters.blocks_poison_total += 1

@@ -11,21 +11,21 @@ from rewards.config import RewardsSettings
 from rewards.consumer import BlockConsumer
 from rewards.follower import ChainReader, Follower
 from rewards.metrics import Counters
-from rewards.service import FULL_NAME, RewardService
+from rewards.service import ACCESS, FULL_NAME, RewardService
 from rewards.windows import SharesWindows
+from runtime.live import Live
 from runtime.platform import Platform
 from runtime.postgres.migrations import migrate
 from runtime.process import keep_running
-from runtime.rpc.server import RpcServer
 
 SERVICE = "rewards"
 
 
-async def run(settings: RewardsSettings, pool_settings: PoolSettings, platform: Platform, nodes: ChainReader) -> None:
+async def run(live: Live[RewardsSettings], pool_settings: PoolSettings, platform: Platform, nodes: ChainReader) -> None:
     """Run the service until cancelled.
 
     Args:
-        settings: The `[rewards]` section.
+        live: The `[rewards]` section.
         pool_settings: The `[pool]` section: the coin, and the address that coinbases pay.
         platform: What the process gives its services.
         nodes: The coin's nodes; followed by the caller.
@@ -40,28 +40,22 @@ async def run(settings: RewardsSettings, pool_settings: PoolSettings, platform: 
         windows=SharesWindows(platform.clients),
         coin=coin,
         script=decode(coin, pool_settings.address).script,
-        settings=settings,
+        settings=live.value,
         clock=platform.clock,
         counters=counters,
     )
-    consumer = BlockConsumer(fee_ppm=settings.fee_ppm, counters=counters)
+    consumer = BlockConsumer(fee_ppm=lambda: live.value.fee_ppm, counters=counters)
     service = RewardService(
         platform.pool, maturity_blocks={known.coin_id: known.maturity_blocks for known in registry.all_coins()}
     )
-    server = RpcServer(
-        platform.directory.target(SERVICE), services=[(add_RewardServiceServicer_to_server, service, FULL_NAME)]
-    )
-    await server.start()
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(
-                keep_running(
-                    "rewards consumer",
-                    lambda: consumer.run(platform.eventlog, platform.pool, after_commit=follower.wake),
-                    clock=platform.clock,
-                )
+    offered = [(add_RewardServiceServicer_to_server, service, FULL_NAME)]
+    async with platform.serve(SERVICE, offered, access=ACCESS), asyncio.TaskGroup() as tasks:
+        tasks.create_task(
+            keep_running(
+                "rewards consumer",
+                lambda: consumer.run(platform.eventlog, platform.pool, after_commit=follower.wake),
+                clock=platform.clock,
             )
-            tasks.create_task(keep_running("rewards follower", follower.run, clock=platform.clock))
-            platform.ready(SERVICE)
-    finally:
-        await server.stop()
+        )
+        tasks.create_task(keep_running("rewards follower", follower.run, clock=platform.clock))
+        platform.ready(SERVICE)

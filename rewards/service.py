@@ -10,6 +10,7 @@ from rewards import storage
 from rewards.distribution import Credit
 from rewards.domain import Block, Status
 from runtime.postgres.pool import Pool, acquired
+from runtime.rpc.access import OPERATOR, Access
 from runtime.rpc.errors import InvalidArgument, NotFound
 from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 FULL_NAME = "lodepool.rewards.v1.RewardService"
+ACCESS = Access(readers=frozenset({"gateway", OPERATOR}), writers=frozenset())
 
 _WIRE_STATUS = {
     Status.CANDIDATE: rewards_pb2.BLOCK_STATUS_CANDIDATE,

@@ -5,8 +5,11 @@ from dataclasses import dataclass
 
 from runtime.clock import Clock
 from runtime.eventlog.interface import EventLog
+from runtime.exclusive import Alone, Exclusive
 from runtime.postgres.pool import Pool
 from runtime.rpc.client import Directory, RpcClients
+from runtime.serving import LocalServing, Serving
+from runtime.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +22,9 @@ class Platform:
         eventlog: Records between services.
         directory: Where each service listens.
         clients: Channels to the other services.
+        serve: Offers a gRPC server to the others.
+        exclusive: Lets one process of a cluster do a piece of work.
+        telemetry: Metrics and traces.
         ready: Called by a service with its name once it serves.
     """
 
@@ -27,4 +33,32 @@ class Platform:
     eventlog: EventLog
     directory: Directory
     clients: RpcClients
+    serve: Serving
+    exclusive: Exclusive
+    telemetry: Telemetry
     ready: Callable[[str], None]
+
+    @classmethod
+    def local(
+        cls,
+        *,
+        clock: Clock,
+        pool: Pool,
+        eventlog: EventLog,
+        directory: Directory,
+        clients: RpcClients,
+        ready: Callable[[str], None],
+        telemetry: Telemetry | None = None,
+    ) -> "Platform":
+        """Return the surroundings of a service on one machine: unix sockets, and each process runs once."""
+        return cls(
+            clock=clock,
+            pool=pool,
+            eventlog=eventlog,
+            directory=directory,
+            clients=clients,
+            serve=LocalServing(directory),
+            exclusive=Alone(),
+            telemetry=telemetry or Telemetry.off(),
+            ready=ready,
+        )

@@ -1,6 +1,6 @@
 """Settings of the shares service."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -16,6 +16,8 @@ class SharesSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
         retention_days: Slices older than this are removed; their sums are kept. Windows never reach back that far.
         retention_interval_s: How often retention runs.
     """
+
+    LIVE: ClassVar[frozenset[str]] = frozenset()
 
     window_wait_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60
     instance_dead_s: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30

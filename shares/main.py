@@ -5,31 +5,32 @@ import logging
 
 from coins.settings import PoolSettings
 from proto.lodepool.shares.v1 import shares_pb2_grpc
+from runtime.live import Live
 from runtime.logs import log_event
 from runtime.platform import Platform
 from runtime.postgres.migrations import migrate
 from runtime.process import keep_running
-from runtime.rpc.server import RpcServer
 from shares import storage
 from shares.config import SharesSettings
 from shares.consumer import ShareConsumer
 from shares.metrics import Counters
 from shares.retention import prune
-from shares.service import SERVICE_NAME, ShareServicer
+from shares.service import ACCESS, SERVICE_NAME, ShareServicer
 
 SERVICE = "shares"
 
 _log = logging.getLogger("lodepool.shares")
 
 
-async def run(settings: SharesSettings, pool_settings: PoolSettings, platform: Platform) -> None:
+async def run(live: Live[SharesSettings], pool_settings: PoolSettings, platform: Platform) -> None:
     """Book the stream and answer questions until cancelled.
 
     Args:
-        settings: The `[shares]` section.
+        live: The `[shares]` section.
         pool_settings: The `[pool]` section.
         platform: What the process runs on.
     """
+    settings = live.value
     await migrate(platform.pool, schema=storage.SCHEMA, package="shares")
     counters = Counters()
     servicer = ShareServicer(pool=platform.pool, clock=platform.clock, settings=settings, counters=counters)
@@ -48,16 +49,9 @@ async def run(settings: SharesSettings, pool_settings: PoolSettings, platform: P
                 log_event(_log, logging.INFO, "old slices removed", slice_count=removed)
             await platform.clock.sleep(settings.retention_interval_s)
 
-    server = RpcServer(
-        platform.directory.target(SERVICE),
-        services=[(shares_pb2_grpc.add_ShareServiceServicer_to_server, servicer, SERVICE_NAME)],
-    )
-    await server.start()
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(keep_running("shares consumer", consumer.run, clock=platform.clock))
-            tasks.create_task(keep_running("shares retention", retain, clock=platform.clock))
-            log_event(_log, logging.INFO, "shares service started", coin=pool_settings.coin)
-            platform.ready(SERVICE)
-    finally:
-        await server.stop()
+    offered = [(shares_pb2_grpc.add_ShareServiceServicer_to_server, servicer, SERVICE_NAME)]
+    async with platform.serve(SERVICE, offered, access=ACCESS), asyncio.TaskGroup() as tasks:
+        tasks.create_task(keep_running("shares consumer", consumer.run, clock=platform.clock))
+        tasks.create_task(keep_running("shares retention", retain, clock=platform.clock))
+        log_event(_log, logging.INFO, "shares service started", coin=pool_settings.coin)
+        platform.ready(SERVICE)

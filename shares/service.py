@@ -7,6 +7,7 @@ from proto.lodepool.shares.v1 import shares_pb2, shares_pb2_grpc
 from runtime.clock import Clock
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
+from runtime.rpc.access import OPERATOR, Access
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
 from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
 from shares import listing, stats
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
 
 SERVICE_NAME = "lodepool.shares.v1.ShareService"
+ACCESS = Access(readers=frozenset({OPERATOR, "gateway"}), writers=frozenset({"rewards"}))
+"""Fixing a window is part of crediting a block."""
 SLICES_DEFAULT = 1000
 SLICES_MAX = 10_000
 _HEIGHT_MAX = (1 << 63) - 1

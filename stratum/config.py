@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import msgspec
 
@@ -57,6 +57,18 @@ class StratumSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     Raises:
         ValueError: If values contradict each other; msgspec reports it as a validation error.
     """
+
+    LIVE: ClassVar[frozenset[str]] = frozenset(
+        {
+            "difficulty_start",
+            "difficulty_min",
+            "difficulty_max",
+            "share_interval_s",
+            "retarget_interval_s",
+            "bad_lines_max",
+            "ban_s",
+        }
+    )
 
     host: str = "0.0.0.0"  # noqa: S104 - miners come from outside
     port: Annotated[int, msgspec.Meta(ge=0, le=65_535)] = 3333

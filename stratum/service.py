@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from proto.lodepool.stratum.v1 import stratum_pb2, stratum_pb2_grpc
+from runtime.rpc.access import OPERATOR, Access
 from stratum.errors import Outcome
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from stratum.metrics import StratumMetrics
 
 FULL_NAME = "lodepool.stratum.v1.StratumService"
+ACCESS = Access(readers=frozenset({"gateway", OPERATOR}), writers=frozenset())
 
 
 class StratumService(stratum_pb2_grpc.StratumServiceServicer):

@@ -119,7 +119,7 @@ async def platform(database: TestDatabase, short_dir: Path) -> AsyncIterator[Pla
     directory = StaticDirectory({name: f"unix:{sockets / name}.sock" for name in SERVICES})
     clients = RpcClients(directory)
     eventlog = await PostgresEventLog.open(database.pool)
-    yield Platform(
+    yield Platform.local(
         clock=SystemClock(),
         pool=database.pool,
         eventlog=eventlog,

@@ -20,6 +20,7 @@ from proto.lodepool.payouts.v1 import payouts_pb2_grpc
 from proto.lodepool.rewards.v1 import rewards_pb2_grpc
 from proto.lodepool.shares.v1 import shares_pb2_grpc
 from runtime.clock import ManualClock
+from runtime.live import Live
 from runtime.rpc.client import RpcClients, StaticDirectory
 from runtime.rpc.errors import NotFound
 from runtime.rpc.server import RpcServer
@@ -97,7 +98,7 @@ class GatewayWorld:
             Gateway(
                 settings=settings,
                 pool_settings=POOL,
-                info=INFO,
+                live_info=Live(INFO),
                 coin=COIN,
                 sources=Sources(self._clients, coin_id=COIN.coin_id, timeout_s=settings.timeout_s),
                 clock=self.clock,

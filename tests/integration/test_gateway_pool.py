@@ -28,6 +28,7 @@ from rewards.config import RewardsSettings
 from runtime.clock import SystemClock
 from runtime.errors import UserError
 from runtime.eventlog.interface import OutRecord
+from runtime.live import Live
 from runtime.platform import Platform
 from runtime.process import free_port
 from shares.config import SharesSettings
@@ -110,11 +111,11 @@ class Pool:
         rewards_settings = RewardsSettings(confirmations_poll_s=0.05)
         payout_settings = PayoutSettings(interval_s=0.1, confirmations=1)
         return [
-            shares.main.run(SharesSettings(), self.settings, platform),
-            miners.main.run(MinersSettings(), self.settings, platform),
-            rewards.main.run(rewards_settings, self.settings, platform, self.node),
-            payouts.main.run(payout_settings, self.settings, platform, self.node),
-            gateway.main.run(gateway_settings, self.settings, INFO, platform),
+            shares.main.run(Live(SharesSettings()), self.settings, platform),
+            miners.main.run(Live(MinersSettings()), self.settings, platform),
+            rewards.main.run(Live(rewards_settings), self.settings, platform, self.node),
+            payouts.main.run(Live(payout_settings), self.settings, platform, self.node),
+            gateway.main.run(gateway_settings, self.settings, Live(INFO), platform),
         ]
 
 
@@ -226,10 +227,10 @@ async def test_a_taken_port_is_named(platform):
     async with server:
         port = server.sockets[0].getsockname()[1]
         with pytest.raises(UserError, match=str(port)) as caught:
-            await gateway.main.run(GatewaySettings(port=port), settings, INFO, platform)
+            await gateway.main.run(GatewaySettings(port=port), settings, Live(INFO), platform)
     assert "gateway.port" in caught.value.hint
     with pytest.raises(UserError, match="cannot listen on"):
-        await gateway.main.run(GatewaySettings(host="192.0.2.1", port=port), settings, INFO, platform)
+        await gateway.main.run(GatewaySettings(host="192.0.2.1", port=port), settings, Live(INFO), platform)
 
 
 async def test_a_stopped_gateway_frees_its_port(platform):
@@ -239,7 +240,7 @@ async def test_a_stopped_gateway_frees_its_port(platform):
     for _ in range(2):
         is_ready.clear()
         watched = replace(platform, ready=lambda _name: is_ready.set())
-        task = asyncio.create_task(gateway.main.run(GatewaySettings(port=port), settings, INFO, watched))
+        task = asyncio.create_task(gateway.main.run(GatewaySettings(port=port), settings, Live(INFO), watched))
         await asyncio.wait_for(is_ready.wait(), 10)
         async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/healthz") as response:
             assert response.status == 200

@@ -14,6 +14,7 @@ from payouts.payer import Payer
 from proto.lodepool.miners.v1 import miners_pb2, miners_pb2_grpc
 from proto.lodepool.payouts.v1 import payouts_pb2 as pb
 from proto.lodepool.payouts.v1.payouts_pb2_grpc import PayoutServiceStub
+from runtime.live import Live
 from runtime.platform import Platform
 from runtime.rpc.client import call
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -74,7 +75,7 @@ async def service(platform: Platform) -> AsyncIterator[Running]:
     )
     await miner_server.start()
     is_ready = asyncio.Event()
-    patched = Platform(
+    patched = Platform.local(
         clock=platform.clock,
         pool=platform.pool,
         eventlog=platform.eventlog,
@@ -85,7 +86,7 @@ async def service(platform: Platform) -> AsyncIterator[Running]:
     fields = {name: getattr(SETTINGS, name) for name in SETTINGS.__struct_fields__}
     settings = type(SETTINGS)(**{**fields, "interval_s": 0.02})
     pool_settings = PoolSettings(coin=COIN.coin_id, address=await bench.new_address())
-    task = asyncio.create_task(run(settings, pool_settings, patched, bench.wallet))
+    task = asyncio.create_task(run(Live(settings), pool_settings, patched, bench.wallet))
     async with asyncio.timeout(WAIT_S):
         await is_ready.wait()
     yield Running(world, bench, miners, PayoutServiceStub(platform.clients.channel("payouts")))

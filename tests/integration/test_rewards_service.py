@@ -13,6 +13,7 @@ from rewards.consumer import BlockConsumer
 from rewards.metrics import Counters
 from runtime.eventlog.consumer import apply_batch
 from runtime.eventlog.interface import OutRecord, Record
+from runtime.live import Live
 from runtime.platform import Platform
 from runtime.postgres.pool import acquired
 from runtime.rpc.client import call
@@ -34,7 +35,7 @@ async def world(platform: Platform) -> AsyncIterator[RewardsWorld]:
 @pytest.fixture
 async def running(world: RewardsWorld) -> AsyncIterator[RewardsWorld]:
     pool_settings = PoolSettings(coin=COIN.coin_id, address=world.address)
-    task = asyncio.create_task(main.run(world.settings, pool_settings, world.platform, world.node))
+    task = asyncio.create_task(main.run(Live(world.settings), pool_settings, world.platform, world.node))
     yield world
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
@@ -181,7 +182,7 @@ async def test_records_that_are_replayed_or_are_no_block_change_nothing_and_are_
         for offset, payload in enumerate(payloads)
     ]
     counters = Counters()
-    consumer = BlockConsumer(fee_ppm=10_000, counters=counters)
+    consumer = BlockConsumer(fee_ppm=lambda: 10_000, counters=counters)
     for _ in range(2):
         await apply_batch(world.platform.pool, schema="rewards", records=records, apply=consumer.apply)
     assert (counters.blocks_found_total, counters.blocks_repeated_total, counters.blocks_poison_total) == (1, 1, 2)

@@ -11,6 +11,7 @@ from coins.settings import PoolSettings
 from proto.lodepool.events.v1 import events_pb2
 from rewards.domain import Status
 from runtime.eventlog.interface import OutRecord
+from runtime.live import Live
 from runtime.platform import Platform
 from shares.config import SharesSettings
 from tests.fakes.rewards_world import COIN, RewardsWorld, open_rewards_world
@@ -25,8 +26,8 @@ async def world(platform: Platform) -> AsyncIterator[RewardsWorld]:
     await world.close()
     pool_settings = PoolSettings(coin=COIN.coin_id, address=world.address)
     tasks = [
-        asyncio.create_task(shares.main.run(SharesSettings(), pool_settings, platform)),
-        asyncio.create_task(rewards.main.run(world.settings, pool_settings, platform, world.node)),
+        asyncio.create_task(shares.main.run(Live(SharesSettings()), pool_settings, platform)),
+        asyncio.create_task(rewards.main.run(Live(world.settings), pool_settings, platform, world.node)),
     ]
     yield world
     for task in tasks:
