@@ -1,6 +1,6 @@
 """What an event log does, whichever it is."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -66,6 +66,24 @@ class Subscription(Protocol):
         """Forget what was polled and load the positions again; needed after a transaction failed."""
         ...
 
+    async def progress(self) -> Mapping[int, int]:
+        """Return how far this member has read: partition → time in milliseconds since the Unix epoch.
+
+        Every record whose publish had returned before that time has been returned by `poll`, also in a partition where
+        nothing is published. Only partitions that this member reads now are in the answer: not one that was taken
+        away, nor one whose position is not loaded yet (before the first poll, after a `rewind`), nor one of which
+        nothing is known yet. Who asks while records that were polled are not yet in effect must wait with its answer
+        until they are.
+
+        The time is read from the clock of the log's server or of this process, whichever noticed; a reader that
+        compares it with the clock of a third host allows for the difference between them. Cost: one question to the
+        server.
+
+        Raises:
+            EventLogUnavailable: When the log is away; nothing is known then.
+        """
+        ...
+
     async def close(self) -> None:
         """Give back what the subscription holds."""
         ...
@@ -89,6 +107,14 @@ class EventLog(Protocol):
             topic: What to read.
             group: Name of the consumer; its members share the partitions where the log has several.
             load_position: Called when a partition is first read, and after each `rewind`.
+        """
+        ...
+
+    async def partition_count(self, topic: str) -> int:
+        """Return into how many partitions a topic is divided now; a topic that is not there yet is made.
+
+        Raises:
+            EventLogUnavailable: When the log cannot be asked.
         """
         ...
 

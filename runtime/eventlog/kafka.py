@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # aiokafka ships no types
 
+from runtime.clock import Clock, SystemClock
 from runtime.eventlog.interface import EventLogUnavailable, LoadPosition, OutRecord
 from runtime.eventlog.kafka_publisher import Publisher
 from runtime.eventlog.kafka_settings import KafkaSettings
@@ -21,8 +22,9 @@ from runtime.eventlog.kafka_topics import KafkaTopics
 class KafkaEventLog:
     """An EventLog on a cluster; connects when it is first used, and again after each outage."""
 
-    def __init__(self, settings: KafkaSettings) -> None:
+    def __init__(self, settings: KafkaSettings, *, clock: Clock | None = None) -> None:
         self._settings = settings
+        self._clock = clock or SystemClock()
         self._options = settings.client_options()
         self._topics = KafkaTopics(settings, self._options)
         self._publisher = Publisher(self._options, batch_bytes_max=settings.batch_bytes_max)
@@ -50,10 +52,29 @@ class KafkaEventLog:
     async def subscribe(self, topic: str, *, group: str, load_position: LoadPosition) -> KafkaSubscription:
         """Return a subscription as one member of `group`; it joins at its first poll."""
         subscription = KafkaSubscription(
-            self._settings, self._options, self._topics, topic=topic, group=group, load_position=load_position
+            self._settings,
+            self._options,
+            self._topics,
+            topic=topic,
+            group=group,
+            load_position=load_position,
+            clock=self._clock,
         )
         self._subscriptions = {known for known in self._subscriptions if not known.is_closed} | {subscription}
         return subscription
+
+    async def partition_count(self, topic: str) -> int:
+        """Return into how many partitions the topic is divided now; makes it when it is not there.
+
+        Raises:
+            EventLogUnavailable: When the cluster cannot be asked in time.
+        """
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                await self._topics.ensure(topic)
+                return await self._topics.partition_count(topic)
+        except (KafkaError, TimeoutError) as error:
+            raise EventLogUnavailable(f"{topic}: {str(error) or type(error).__name__}") from error
 
     async def close(self) -> None:
         """Close the subscriptions and the connections."""

@@ -7,7 +7,8 @@ partition, the position's row in the database decides (consumer.py).
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from aiokafka import (  # type: ignore[import-untyped]  # aiokafka ships no types
@@ -22,6 +23,7 @@ from aiokafka.errors import (  # type: ignore[import-untyped]  # aiokafka ships 
     OffsetOutOfRangeError,
 )
 
+from runtime.clock import Clock
 from runtime.eventlog.interface import EventLogUnavailable, LoadPosition, Record
 from runtime.eventlog.kafka_calls import call, finish
 from runtime.eventlog.kafka_settings import KafkaSettings
@@ -76,6 +78,7 @@ class KafkaSubscription:
         topic: str,
         group: str,
         load_position: LoadPosition,
+        clock: Clock,
     ) -> None:
         self.topic = topic
         self.group = group
@@ -83,6 +86,7 @@ class KafkaSubscription:
         self._options = options
         self._topics = topics
         self._load_position = load_position
+        self._clock = clock
         self._seats: _Seats | None = None
         self._closing: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._seen_s = 0.0
@@ -117,15 +121,44 @@ class KafkaSubscription:
         except (KafkaError, TimeoutError) as error:
             if self._closing.done():
                 return []
-            # What aiokafka knows may be wrong by now, the brokers' addresses too: the next poll begins anew.
-            await self._leave()
-            raise EventLogUnavailable(f"{self.topic}: {str(error) or type(error).__name__}") from error
+            raise await self._lost(error) from error
         return []
 
     async def rewind(self) -> None:
         """Forget what was polled; the next poll loads the positions again."""
         if self._seats is not None:
             self._seats.hold()
+
+    async def progress(self) -> Mapping[int, int]:
+        """Return how far this member has read.
+
+        By this process's clock, read before the brokers are asked for the ends, where it has read to the end; elsewhere
+        by the time that the broker has given the record read last.
+
+        Raises:
+            EventLogUnavailable: When no broker answers.
+        """
+        seats = self._seats
+        if seats is None or not seats.places or self._closing.done():
+            return {}
+        turn, time_ms = seats.turn, self._clock.now_ms()
+        asked = {partition: place.next_offset for partition, place in seats.places.items()}
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                ends = await call(seats.consumer.end_offsets(list(asked)))
+        except (KafkaError, TimeoutError) as error:
+            if self._closing.done():
+                return {}
+            raise await self._lost(error) from error
+        if seats is not self._seats or turn != seats.turn:
+            return {}
+        for partition, next_offset in asked.items():
+            if next_offset >= ends[partition]:
+                place = seats.places[partition]
+                place.read_time_ms = max(place.read_time_ms, time_ms)
+        return {
+            partition.partition: place.read_time_ms for partition, place in seats.places.items() if place.read_time_ms
+        }
 
     async def close(self) -> None:
         """Leave the group; a poll that waits returns empty."""
@@ -164,6 +197,11 @@ class KafkaSubscription:
         consumer.subscribe([self._settings.name_of(self.topic)], listener=seats)
         return seats
 
+    async def _lost(self, error: Exception) -> EventLogUnavailable:
+        """Begin anew at the next poll: what aiokafka knows may be wrong by now, the brokers' addresses too."""
+        await self._leave()
+        return EventLogUnavailable(f"{self.topic}: {str(error) or type(error).__name__}")
+
     async def _leave(self) -> None:
         seats, self._seats = self._seats, None
         if seats is not None:
@@ -188,6 +226,8 @@ class KafkaSubscription:
             return []
         if not found or turn != seats.turn:
             return []
+        for partition, records in found.items():
+            seats.places[partition].read(records[-1])
         return [self._record(record) for partition in sorted(found) for record in found[partition]]
 
     async def _place(self, seats: "_Seats") -> None:
@@ -215,7 +255,7 @@ class KafkaSubscription:
                 first_offset=first,
                 end_offset=end,
             )
-        seats.consumer.seek(partition, first)
+        seats.release(partition, first)
 
     async def _check_reachable(self, seats: "_Seats") -> None:
         """Raise KafkaError or TimeoutError when no broker answers: aiokafka would wait for one without a word."""
@@ -252,6 +292,24 @@ class KafkaSubscription:
         )
 
 
+@dataclass(slots=True, kw_only=True)
+class _Place:
+    """How far a partition was read.
+
+    Attributes:
+        next_offset: The record that comes next.
+        read_time_ms: Everything that was published before was returned; 0 while nothing is known.
+    """
+
+    next_offset: int
+    read_time_ms: int = 0
+
+    def read(self, record: ConsumerRecord) -> None:
+        """Go on behind a record."""
+        self.next_offset = record.offset + 1
+        self.read_time_ms = max(self.read_time_ms, record.timestamp)
+
+
 class _Seats(ConsumerRebalanceListener):  # type: ignore[misc]  # the base has no types
     """The partitions that the group has given to this member, and which of them wait for their position.
 
@@ -259,6 +317,7 @@ class _Seats(ConsumerRebalanceListener):  # type: ignore[misc]  # the base has n
         consumer: aiokafka's.
         assigned: Set while there is an assignment.
         held: Partitions that are not read before `release`.
+        places: Where the partitions that are not held are read.
         turn: Grows when anything before it is void.
     """
 
@@ -266,6 +325,7 @@ class _Seats(ConsumerRebalanceListener):  # type: ignore[misc]  # the base has n
         self.consumer = consumer
         self.assigned = asyncio.Event()
         self.held: set[TopicPartition] = set()
+        self.places: dict[TopicPartition, _Place] = {}
         self.turn = 0
         self._partitions: frozenset[TopicPartition] = frozenset()
 
@@ -274,6 +334,7 @@ class _Seats(ConsumerRebalanceListener):  # type: ignore[misc]  # the base has n
         self.turn += 1
         self.assigned.clear()
         self.held.clear()
+        self.places.clear()
 
     def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Hold what was given to us until its positions are loaded."""
@@ -284,6 +345,7 @@ class _Seats(ConsumerRebalanceListener):  # type: ignore[misc]  # the base has n
     def hold(self) -> None:
         """Stop reading, forget what was fetched, and ask for the positions again."""
         self.turn += 1
+        self.places.clear()
         if not self.assigned.is_set():
             return
         self.held = set(self._partitions)
@@ -295,6 +357,7 @@ class _Seats(ConsumerRebalanceListener):  # type: ignore[misc]  # the base has n
     def release(self, partition: TopicPartition, next_offset: int) -> None:
         """Read on from a position."""
         self.held.discard(partition)
+        self.places[partition] = _Place(next_offset=next_offset)
         self.consumer.seek(partition, next_offset)
         self.consumer.resume(partition)
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]  # aiokafka ships no types
 from aiokafka.errors import (  # type: ignore[import-untyped]  # aiokafka ships no types
@@ -17,6 +19,8 @@ from runtime.errors import UserError
 from runtime.eventlog.kafka_calls import call
 from runtime.eventlog.kafka_settings import KafkaSettings
 from runtime.logs import log_event
+
+T = TypeVar("T")
 
 _log = logging.getLogger("lodepool.eventlog")
 
@@ -44,13 +48,32 @@ class KafkaTopics:
         async with self._lock:
             if topic in self._known:
                 return
-            admin = AIOKafkaAdminClient(**self._options)
-            try:
-                await call(admin.start())
-                await call(self._ensure(admin, topic))
-            finally:
-                await admin.close()
+            await self._ask(lambda admin: self._ensure(admin, topic))
             self._known.add(topic)
+
+    async def partition_count(self, topic: str) -> int:
+        """Return into how many partitions the topic is divided now.
+
+        Raises:
+            KafkaError: When the cluster cannot be asked, or the topic is not there.
+        """
+        return await self._ask(lambda admin: self._count(admin, topic))
+
+    async def _ask(self, question: Callable[[AIOKafkaAdminClient], Coroutine[Any, Any, T]]) -> T:
+        admin = AIOKafkaAdminClient(**self._options)
+        try:
+            await call(admin.start())
+            return await call(question(admin))
+        finally:
+            await admin.close()
+
+    async def _count(self, admin: AIOKafkaAdminClient, topic: str) -> int:
+        name = self._settings.name_of(topic)
+        (found,) = await admin.describe_topics([name])
+        error = for_code(found["error_code"])
+        if error is not NoError:
+            raise error(name)
+        return len(found["partitions"])
 
     async def _ensure(self, admin: AIOKafkaAdminClient, topic: str) -> None:
         name, wanted = self._settings.name_of(topic), self._settings.settings_of(topic)

@@ -8,7 +8,7 @@ has therefore seen everything below it.
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 from runtime.clock import Clock, SystemClock
@@ -26,7 +26,7 @@ _LISTEN_RETRY_S = 0.5
 _POLL_BYTES_MAX = 16 * 1024 * 1024
 _PUBLISH_TIMEOUT_S = 60
 _SELECT = """
-SELECT log_offset, key, payload, (extract(epoch FROM append_time) * 1000)::bigint AS append_time_ms
+SELECT log_offset, key, payload, floor(extract(epoch FROM append_time) * 1000)::bigint AS append_time_ms
 FROM (
     SELECT *, sum(octet_length(payload)) OVER (ORDER BY log_offset) - octet_length(payload) AS bytes_before
     FROM (
@@ -36,6 +36,11 @@ FROM (
 ) AS sized
 WHERE bytes_before < $4
 ORDER BY log_offset
+"""
+# The time is taken before the statement's snapshot: what was committed before it is in the answer.
+_SELECT_END = """
+SELECT floor(extract(epoch FROM statement_timestamp()) * 1000)::bigint AS time_ms,
+    coalesce((SELECT next_offset FROM eventlog.topic WHERE topic = $1), 0) AS end_offset
 """
 
 _PRUNE_RECORDS_MAX = 1000
@@ -92,6 +97,10 @@ class PostgresEventLog:
             self._listener = asyncio.create_task(self._listen(), name="eventlog listener")
         return subscription
 
+    async def partition_count(self, topic: str) -> int:  # noqa: ARG002  every topic has one
+        """Return 1: a topic has one partition."""
+        return 1
+
     async def prune(self, topic: str, *, keep: timedelta, below_offset: int) -> int:
         """Delete records older than `keep` whose offset is below `below_offset`; return how many.
 
@@ -139,6 +148,16 @@ class PostgresEventLog:
             )
             for row in rows
         ]
+
+    async def end(self, topic: str) -> tuple[int, int]:
+        """Return a time in milliseconds and an offset: all that was published before that time is before the offset."""
+        try:
+            async with acquired(self._pool) as connection:
+                row = await connection.fetchrow(_SELECT_END, topic)
+        except (DatabaseUnavailable, TimeoutError) as error:
+            raise EventLogUnavailable(str(error)) from error
+        assert row is not None
+        return row["time_ms"], row["end_offset"]
 
     def forget(self, subscription: "PostgresSubscription") -> None:
         """Stop waking a subscription."""
@@ -190,6 +209,7 @@ class PostgresSubscription:
         self._log = log
         self._load_position = load_position
         self._next_offset: int | None = None
+        self._read_time_ms = 0
         self._news = asyncio.Event()
         self._is_closed = False
 
@@ -208,6 +228,7 @@ class PostgresSubscription:
             records = await self._log.read(self.topic, next_offset=self._next_offset, records_max=records_max)
             if records:
                 self._next_offset = records[-1].offset + 1
+                self._read_time_ms = records[-1].append_time_ms
                 return records
             left_s = deadline_s - loop.time()
             if left_s <= 0:
@@ -220,6 +241,19 @@ class PostgresSubscription:
     async def rewind(self) -> None:
         """Forget what was polled; the next poll loads the position again."""
         self._next_offset = None
+        self._read_time_ms = 0
+
+    async def progress(self) -> Mapping[int, int]:
+        """Return how far this subscription has read, by the clock of the database."""
+        next_offset = self._next_offset
+        if next_offset is None or self._is_closed:
+            return {}
+        time_ms, end_offset = await self._log.end(self.topic)
+        if self._next_offset is None:
+            return {}
+        if next_offset >= end_offset:
+            self._read_time_ms = max(self._read_time_ms, time_ms)
+        return {0: self._read_time_ms} if self._read_time_ms else {}
 
     async def close(self) -> None:
         """End the subscription; a poll that waits returns empty."""
