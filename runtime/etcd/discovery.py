@@ -192,6 +192,11 @@ class EtcdDirectory:
             raise Unavailable(f"no instance of the service {service} is known")
         return found
 
+    def members(self, service: str) -> Mapping[str, str]:
+        """Return instance name → gRPC address of the live instances of a service, by name; those of `local` as well."""
+        members = {each.instance: each.address for each in self.instances(service)}
+        return members or ({service: self._local[service]} if service in self._local else {})
+
     def instances(self, service: str) -> tuple[Instance, ...]:
         """Return the live instances of a service, ordered by name."""
         return self._instances.get(service, ())

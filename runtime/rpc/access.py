@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-READS: Final = ("Get", "List", "Watch", "Check")
+READS: Final = ("Get", "List", "Watch", "Check", "BatchGet")
 """Methods whose names begin so change nothing."""
 OPERATOR: Final = "cli"
 """The caller's name of the `lodepool` command."""

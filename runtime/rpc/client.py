@@ -1,46 +1,15 @@
 """Channels to services, and where those services listen."""
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
 import grpc
 
+from runtime.rpc.channels import BalancedChannel
 from runtime.rpc.errors import Unavailable, translate
+from runtime.rpc.identity import Identity
 
 Response = TypeVar("Response")
-
-_MESSAGE_BYTES_MAX = 16 * 1024 * 1024
-_SERVICE_CONFIG = json.dumps(
-    {
-        "methodConfig": [
-            {
-                "name": [{}],
-                "retryPolicy": {
-                    "maxAttempts": 4,
-                    "initialBackoff": "0.05s",
-                    "maxBackoff": "0.5s",
-                    "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
-                },
-            }
-        ]
-    }
-)
-_OPTIONS: tuple[tuple[str, int | str], ...] = (
-    ("grpc.enable_retries", 1),
-    ("grpc.service_config", _SERVICE_CONFIG),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.keepalive_time_ms", 20_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.default_authority", "localhost"),
-)
 
 
 class Directory(Protocol):
@@ -54,12 +23,16 @@ class Directory(Protocol):
         """
         ...
 
+    def members(self, service: str) -> Mapping[str, str]:
+        """Return instance name → gRPC address of each instance, for asking every one; empty when none is known."""
+        ...
+
 
 class StaticDirectory:
     """A fixed table of addresses.
 
     Args:
-        targets: Service name → gRPC address.
+        targets: Service name → gRPC address; the instances "stratum-0", "stratum-1" … are members of "stratum".
     """
 
     def __init__(self, targets: Mapping[str, str]) -> None:
@@ -72,22 +45,36 @@ class StaticDirectory:
         except KeyError:
             raise Unavailable(f"no address is known for the service {service}") from None
 
+    def members(self, service: str) -> Mapping[str, str]:
+        """Return the entries named like the service, or like it with "-" and something behind, by name."""
+        named = (name for name in self._targets if name == service or name.startswith(f"{service}-"))
+        return {name: self._targets[name] for name in sorted(named)}
+
 
 class RpcClients:
-    """One channel a service, made at first use."""
+    """One channel a service, made at first use.
 
-    def __init__(self, directory: Directory) -> None:
+    A channel follows the directory: calls go round all addresses that it shows for the service at that moment.
+
+    Args:
+        directory: Where services listen.
+        identity: Who we are; None without TLS and tokens.
+    """
+
+    def __init__(self, directory: Directory, identity: Identity | None = None) -> None:
         self._directory = directory
+        self._identity = identity
         self._channels: dict[str, grpc.aio.Channel] = {}
 
     def channel(self, service: str) -> grpc.aio.Channel:
         """Return the channel to a service; it connects by itself, and again after the service has been away.
 
-        A call that ends with UNAVAILABLE is tried up to 4 times, so what writes must carry a request id.
+        A call that ends with UNAVAILABLE is tried up to 4 times, so what writes must carry a request id. Calls raise
+        Unavailable when the directory knows no address.
         """
         channel = self._channels.get(service)
         if channel is None:
-            channel = grpc.aio.insecure_channel(self._directory.target(service), options=_OPTIONS)
+            channel = BalancedChannel(self._directory, service, self._identity)
             self._channels[service] = channel
         return channel
 
@@ -102,8 +89,8 @@ async def call(method: Callable[..., Awaitable[Response]], request: object, *, t
     """Call a stub's unary method with a deadline.
 
     Raises:
-        RpcError: NotFound, InvalidArgument, FailedPrecondition, Unavailable (also when the deadline passed), or
-            RpcError itself for anything else.
+        RpcError: NotFound, InvalidArgument, FailedPrecondition, Unauthenticated, PermissionDenied, Unavailable (also
+            when the deadline passed), or RpcError itself for anything else.
     """
     try:
         return await method(request, timeout=timeout_s)

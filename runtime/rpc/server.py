@@ -1,9 +1,11 @@
-"""A gRPC server with health, reflection and our errors as statuses."""
+"""A gRPC server with health, reflection, callers that are asked who they are, and our errors as statuses."""
 
+import asyncio
+import contextlib
 import logging
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, NoReturn, TypeAlias
+from typing import Any, Final, NoReturn, TypeAlias
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -12,17 +14,27 @@ from grpc_reflection.v1alpha import reflection
 from runtime.errors import UserError
 from runtime.logs import log_event
 from runtime.postgres.pool import DatabaseUnavailable
-from runtime.rpc.errors import FIELD_METADATA, InvalidArgument, RpcError
+from runtime.rpc.access import Access
+from runtime.rpc.channels import MESSAGE_BYTES_MAX
+from runtime.rpc.errors import RpcError, Unavailable, to_status
+from runtime.rpc.guard import Guard
+from runtime.rpc.identity import Identity
 
 _log = logging.getLogger("lodepool.rpc")
 
 AddServicer: TypeAlias = Callable[[Any, grpc.aio.Server], None]
 """A generated `add_<Service>Servicer_to_server`."""
 
-_MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+DEADLINE_S: Final = 30.0
+"""A call whose caller has set no deadline is ended after this time."""
+
+_ENDLESS = ("/grpc.health.v1.Health/Watch",)
+"""Streams that are meant to stay open."""
+_LOOK_AT_FILES_S = 60.0
+
 _OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", _MESSAGE_BYTES_MAX),
+    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.so_reuseport", 0),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
@@ -39,11 +51,23 @@ class RpcServer:
     Args:
         address: "unix:/path" or "host:port"; port 0 takes a free one (see `port`).
         services: For each service its generated add function, its servicer and its full name ("package.Service").
+        access: Who may call them; asked only where there is an identity. None lets every service call everything.
+        identity: Who we are; None serves without TLS and asks nobody who he is.
     """
 
-    def __init__(self, address: str, *, services: Sequence[tuple[AddServicer, object, str]]) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        services: Sequence[tuple[AddServicer, object, str]],
+        access: Access | None = None,
+        identity: Identity | None = None,
+    ) -> None:
         self._address = address
-        self._server = grpc.aio.server(interceptors=[StatusInterceptor()], options=_OPTIONS)
+        self._identity = identity
+        self._looking: asyncio.Task[None] | None = None
+        guard = Guard(identity, access) if identity is not None else None
+        self._server = grpc.aio.server(interceptors=[StatusInterceptor(guard)], options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         self._names = [full_name for _, _, full_name in services]
         for add, servicer, _ in services:
@@ -60,21 +84,44 @@ class RpcServer:
             UserError: When the address cannot be listened on.
         """
         try:
-            self.port = self._server.add_insecure_port(self._address)
+            if self._identity is None:
+                self.port = self._server.add_insecure_port(self._address)
+            else:
+                self.port = self._server.add_secure_port(self._address, self._identity.server_credentials())
         except RuntimeError as error:
             raise UserError(f"Cannot listen on {self._address}.", "is another process using it?") from error
         await self._server.start()
+        if self._identity is not None:
+            self._looking = asyncio.get_running_loop().create_task(_look_at_files(self._identity))
         for name in ("", *self._names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
 
     async def stop(self, grace_s: float = 5.0) -> None:
         """Take no new calls, let running ones finish for `grace_s` seconds, then cut them."""
+        if self._looking is not None:
+            self._looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._looking
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)
 
 
+async def _look_at_files(identity: Identity) -> None:
+    """Notice new certificates, and those that expire soon, also when nobody calls."""
+    while True:
+        await asyncio.sleep(_LOOK_AT_FILES_S)
+        identity.refresh()
+
+
 class StatusInterceptor(grpc.aio.ServerInterceptor):
-    """Turns exceptions of servicers into statuses; what is not ours leaves as "internal error" with an id."""
+    """Turns exceptions of servicers into statuses; what is not ours leaves as "internal error" with an id.
+
+    Args:
+        guard: Asks each call who it is from; None asks nobody.
+    """
+
+    def __init__(self, guard: Guard | None = None) -> None:
+        self._guard = guard
 
     async def intercept_service(
         self,
@@ -89,52 +136,82 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
         kind = "stream" if handler.request_streaming else "unary"
         serving: Any
         if handler.response_streaming:
-            serving = _streaming(getattr(handler, f"{kind}_stream"), method)
+            serving = self._streaming(getattr(handler, f"{kind}_stream"), method)
             make = getattr(grpc, f"{kind}_stream_rpc_method_handler")
         else:
-            serving = _single(getattr(handler, f"{kind}_unary"), method)
+            serving = self._single(getattr(handler, f"{kind}_unary"), method)
             make = getattr(grpc, f"{kind}_unary_rpc_method_handler")
         return make(serving, handler.request_deserializer, handler.response_serializer)  # type: ignore[no-any-return]  # chosen by name
 
+    def _single(
+        self, behaviour: Callable[[Any, _Context], Awaitable[Any]], method: str
+    ) -> Callable[[Any, _Context], Any]:
+        async def serve(request: Any, context: _Context) -> Any:
+            try:
+                self._check(method, context)
+                async with _deadline(method, context):
+                    return await behaviour(request, context)
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await _abort(context, error, method)
 
-def _single(behaviour: Callable[[Any, _Context], Awaitable[Any]], method: str) -> Callable[[Any, _Context], Any]:
-    async def serve(request: Any, context: _Context) -> Any:
-        try:
-            return await behaviour(request, context)
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            await _abort(context, error, method)
+        return serve
 
-    return serve
+    def _streaming(
+        self, behaviour: Callable[[Any, _Context], AsyncIterator[Any]], method: str
+    ) -> Callable[[Any, _Context], Any]:
+        async def serve(request: Any, context: _Context) -> AsyncIterator[Any]:
+            try:
+                self._check(method, context)
+                async with _deadline(method, context):
+                    async for response in behaviour(request, context):
+                        yield response
+            except grpc.aio.AbortError:
+                raise
+            except Exception as error:
+                await _abort(context, error, method)
+
+        return serve
+
+    def _check(self, method: str, context: _Context) -> None:
+        if self._guard is not None:
+            self._guard.check(method, context)
 
 
-def _streaming(behaviour: Callable[[Any, _Context], AsyncIterator[Any]], method: str) -> Callable[[Any, _Context], Any]:
-    async def serve(request: Any, context: _Context) -> AsyncIterator[Any]:
-        try:
-            async for response in behaviour(request, context):
-                yield response
-        except grpc.aio.AbortError:
-            raise
-        except Exception as error:
-            await _abort(context, error, method)
+class _DeadlinePassed(Exception):
+    """Raised when a call without a deadline of its own took too long."""
 
-    return serve
+
+@contextlib.asynccontextmanager
+async def _deadline(method: str, context: _Context) -> AsyncIterator[None]:
+    """End what runs inside after DEADLINE_S, if the caller has set no deadline; gRPC keeps a deadline that was set."""
+    limit_s = None if context.time_remaining() is not None or method in _ENDLESS else DEADLINE_S
+    timeout = asyncio.timeout(limit_s)
+    try:
+        async with timeout:
+            yield
+    except TimeoutError:
+        if timeout.expired():
+            raise _DeadlinePassed from None
+        raise
 
 
 async def _abort(context: _Context, error: Exception, method: str) -> NoReturn:
     match error:
-        case InvalidArgument():
-            metadata = ((FIELD_METADATA, error.field),) if error.field.isascii() else ()
-            await context.abort(error.status, error.message, trailing_metadata=metadata)
         case RpcError():
-            await context.abort(error.status, error.message)
+            found = error
         case DatabaseUnavailable():
             log_event(_log, logging.WARNING, "call failed, database unavailable", method=method)
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "the database is unavailable")
+            found = Unavailable("the database is unavailable", reason="DATABASE_UNAVAILABLE")
+        case _DeadlinePassed():
+            message = f"the call had no deadline and took longer than {DEADLINE_S:g} s"
+            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, message)
         case _:
             error_id = secrets.token_hex(6)
             log_event(_log, logging.ERROR, "call failed", method=method, error_id=error_id, error=type(error).__name__)
             _log.error("traceback of %s", error_id, exc_info=error)
-            await context.abort(grpc.StatusCode.INTERNAL, f"internal error {error_id}")
+            found = RpcError(f"internal error {error_id}", metadata={"error_id": error_id})
+    status = to_status(found)
+    await context.abort(status.code, status.details or "", status.trailing_metadata or ())
     raise AssertionError("abort raises")
