@@ -12,6 +12,8 @@ class SharesSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
         window_wait_s: How long after a block was found a silent instance is waited for before its window is fixed.
         instance_dead_s: An instance that has sent nothing for this long counts as dead.
         instance_forgotten_s: An instance silent for longer is not named in windows any more.
+        clock_skew_ms_max: How far the clocks of two hosts (stratum, event log, this one) may differ; so much longer is
+            waited before a window is fixed.
         batch_records_max: Records booked in one transaction.
         retention_days: Slices older than this are removed; their sums are kept. Windows never reach back that far.
         retention_interval_s: How often retention runs.
@@ -22,6 +24,7 @@ class SharesSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     window_wait_s: Annotated[int, msgspec.Meta(ge=0, le=86_400)] = 60
     instance_dead_s: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 30
     instance_forgotten_s: Annotated[int, msgspec.Meta(ge=3600)] = 7 * 86_400
+    clock_skew_ms_max: Annotated[int, msgspec.Meta(ge=0, le=600_000)] = 2_000
     batch_records_max: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 500
     retention_days: Annotated[int, msgspec.Meta(ge=14, le=3650)] = 90
     retention_interval_s: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 3600

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from runtime.clock import Clock
-from runtime.eventlog.consumer import POLL_TIMEOUT_S, apply_batch
+from runtime.eventlog.consumer import apply_batch
 from runtime.eventlog.interface import EventLog, Record
 from runtime.eventlog.positions import load_position
 from runtime.logs import log_event
@@ -23,6 +23,7 @@ from shares.records import decode_record
 
 TOPIC = "shares"
 GROUP = "shares"
+PROGRESS_INTERVAL_S = 1.0
 
 # What a record's own values can cause; a broken reference would be our fault and must not set records aside.
 _REFUSED = (asyncpg.DataError, asyncpg.CheckViolationError, asyncpg.NotNullViolationError)
@@ -59,27 +60,48 @@ class ShareConsumer:
         self._counters = counters
         self._batch_records_max = batch_records_max
         self._keys = Keys()
+        self._partition_count = 0
 
     async def run(self) -> None:
-        """Book for ever; any error ends the loop, which then starts again from the stored position."""
+        """Book for ever; any error ends the loop, which then starts again from the stored position.
 
-        async def position(partition: int) -> int:
-            async with acquired(self._pool) as connection:
-                return await load_position(connection, storage.SCHEMA, topic=TOPIC, partition=partition)
-
+        Every partition has its position before anything is read, so that a window also waits for those that nobody
+        reads yet.
+        """
         self._keys = Keys()
-        subscription = await self._eventlog.subscribe(TOPIC, group=GROUP, load_position=position)
+        await self._ensure_positions()
+        subscription = await self._eventlog.subscribe(TOPIC, group=GROUP, load_position=self._position)
         try:
+            save_s = self._clock.monotonic_s()
             while True:
-                poll_time_ms = self._clock.now_ms()
-                records = await subscription.poll(records_max=self._batch_records_max, timeout_s=POLL_TIMEOUT_S)
+                wait_s = max(0.0, save_s - self._clock.monotonic_s())
+                records = await subscription.poll(records_max=self._batch_records_max, timeout_s=wait_s)
                 if records:
                     await self.book(records)
-                else:
-                    async with acquired(self._pool) as connection:
-                        await storage.save_booked_time(connection, topic=TOPIC, booked_time_ms=poll_time_ms)
+                if self._clock.monotonic_s() >= save_s:
+                    # Everything that was polled is booked by now.
+                    await self._save_progress(await subscription.progress())
+                    save_s = self._clock.monotonic_s() + PROGRESS_INTERVAL_S
         finally:
             await subscription.close()
+
+    async def _position(self, partition: int) -> int:
+        if partition >= self._partition_count:
+            await self._ensure_positions()
+        async with acquired(self._pool) as connection:
+            return await load_position(connection, storage.SCHEMA, topic=TOPIC, partition=partition)
+
+    async def _ensure_positions(self) -> None:
+        self._partition_count = count = await self._eventlog.partition_count(TOPIC)
+        async with acquired(self._pool) as connection:
+            await storage.ensure_positions(connection, topic=TOPIC, partition_count=count)
+
+    async def _save_progress(self, progress: Mapping[int, int]) -> None:
+        async def work(connection: Connection) -> None:
+            await storage.save_booked_times(connection, topic=TOPIC, booked_times_ms=progress)
+
+        if progress:
+            await transact(self._pool, work)
 
     async def book(self, records: Sequence[Record]) -> None:
         """Book records, in order within each partition; those that were booked before change nothing."""
@@ -153,8 +175,8 @@ class ShareConsumer:
                 error=problem,
             )
         last = fresh[-1]
-        await storage.save_booked_time(
-            connection, topic=last.topic, booked_time_ms=last.append_time_ms, partition=last.partition
+        await storage.save_booked_times(
+            connection, topic=last.topic, booked_times_ms={last.partition: last.append_time_ms}
         )
         return outcome
 

@@ -54,6 +54,7 @@ class ShareServicer(shares_pb2_grpc.ShareServiceServicer):
             window_wait_ms=settings.window_wait_s * 1000,
             instance_dead_ms=settings.instance_dead_s * 1000,
             instance_forgotten_ms=settings.instance_forgotten_s * 1000,
+            clock_skew_ms_max=settings.clock_skew_ms_max,
         )
 
     async def FixWindow(self, request: shares_pb2.FixWindowRequest, context: _Context) -> shares_pb2.Window:  # noqa: N802, ARG002

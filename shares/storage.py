@@ -1,6 +1,7 @@
 """Write what the stream has brought: slices, their sums, instances. SQL of the consumer."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import asyncpg
 
@@ -24,6 +25,8 @@ from shares.keys import Keys
 
 SCHEMA = "shares"
 
+WorkerKey: TypeAlias = tuple[str, str, str]
+"""coin, account, worker."""
 
 _INSTANCE_COLUMNS = """
     instance.instance, coin.coin, instance.last_seq, instance.seen_time_ms, instance.mark_seq, instance.mark_height,
@@ -93,16 +96,23 @@ async def hold_books(
 
 
 async def write_booking(connection: Connection, keys: Keys, booking: Booking) -> None:
-    """Write all effects of a booking."""
+    """Write all effects of a booking.
+
+    Consumers of other partitions write at the same time: all take the tables in this order, and the rows of a table in
+    the order of its key, so that they cannot wait for one another in a circle. What they have in common, the pool's
+    sums and the coin's, comes last and is held for the shortest time.
+    """
     await _write_instances(connection, keys, booking.instances.values())
     await _write_gaps(connection, booking.gaps)
     if not booking.slices:
         return
+    sums = worker_sums(booking.slices)
     await _write_slices(connection, keys, booking.slices)
-    await _write_pool_slices(connection, keys, booking.slices)
     for span in (Span.TEN_MINUTES, Span.HOUR):
         await _write_tallies(connection, keys, booking.slices, span)
-    await _write_workers(connection, keys, booking)
+    await _write_workers(connection, keys, sums)
+    await _write_pool_slices(connection, keys, booking.slices)
+    await _write_coins(connection, keys, booking, sums)
 
 
 async def _write_slices(connection: Connection, keys: Keys, slices: Mapping[SliceKey, SliceSum]) -> None:
@@ -196,15 +206,18 @@ async def _write_tallies(connection: Connection, keys: Keys, slices: Mapping[Sli
         )
 
 
-async def _write_workers(connection: Connection, keys: Keys, booking: Booking) -> None:
-    """Add to the totals of workers and of coins."""
-    sums = worker_sums(booking.slices)
+async def _write_workers(connection: Connection, keys: Keys, sums: Mapping[WorkerKey, SliceSum]) -> None:
+    """Add to the totals of workers."""
     rows = sorted(
         (keys.workers[key], str(found[WORK]), *counts_of(found), found[BEST], found[LAST_TIME])
         for key, found in sums.items()
     )
     await connection.execute(
         """
+        WITH held AS (
+            SELECT worker_id FROM shares.worker WHERE worker_id = ANY($1::integer[])
+            ORDER BY worker_id FOR NO KEY UPDATE
+        )
         UPDATE shares.worker AS old SET
             work = old.work + new.work::numeric,
             accepted_count = old.accepted_count + accepted,
@@ -218,16 +231,24 @@ async def _write_workers(connection: Connection, keys: Keys, booking: Booking) -
             $1::integer[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[],
             $8::bigint[], $9::bigint[]
         ) AS new(worker_id, work, accepted, stale, duplicate, low_difficulty, invalid, best, last_time_ms)
+        JOIN held USING (worker_id)
         WHERE old.worker_id = new.worker_id
         """,
         *_columns(rows),
     )
+
+
+async def _write_coins(
+    connection: Connection, keys: Keys, booking: Booking, sums: Mapping[WorkerKey, SliceSum]
+) -> None:
+    """Add to the totals of coins."""
     for coin in sorted({coin for coin, _, _ in sums}):
         owned = {key: found for key, found in sums.items() if key[0] == coin}
         found = [sum(column) for column in zip(*owned.values(), strict=True)]
         best = max(owned, key=lambda key: owned[key][BEST])
         last_time_ms = max(entry[LAST_TIME] for entry in owned.values())
-        times_ms = [entry[LAST_TIME] for key, entry in booking.slices.items() if key[0] == coin and entry[LAST_TIME]]
+        times_ms = (entry[LAST_TIME] for key, entry in booking.slices.items() if key[0] == coin and entry[LAST_TIME])
+        first_time_ms = min(times_ms, default=0)
         await connection.execute(
             """
             UPDATE shares.coin SET
@@ -241,7 +262,7 @@ async def _write_workers(connection: Connection, keys: Keys, booking: Booking) -
                 best_worker_id = CASE WHEN $9 > best_hash_work THEN $10 ELSE best_worker_id END,
                 best_hash_work = greatest(best_hash_work, $9),
                 last_share_time_ms = greatest(last_share_time_ms, $11),
-                first_share_time_ms = CASE WHEN first_share_time_ms = 0 THEN $12 ELSE first_share_time_ms END
+                first_share_time_ms = coalesce(least(nullif(first_share_time_ms, 0), nullif($12, 0)), 0)
             WHERE coin_key = $1
             """,
             keys.coins[coin],
@@ -251,7 +272,7 @@ async def _write_workers(connection: Connection, keys: Keys, booking: Booking) -
             owned[best][BEST],
             keys.workers[best],
             last_time_ms,
-            min(times_ms, default=0),
+            first_time_ms,
         )
 
 
@@ -336,18 +357,37 @@ async def write_poison(
     )
 
 
-async def save_booked_time(
-    connection: Connection, *, topic: str, booked_time_ms: int, partition: int | None = None
-) -> None:
-    """Note that everything the log took before `booked_time_ms` is booked; None means in all partitions."""
+async def ensure_positions(connection: Connection, *, topic: str, partition_count: int) -> None:
+    """Make the position of each partition that has none: nothing is booked."""
     await connection.execute(
         """
-        UPDATE shares.position SET booked_time_ms = greatest(booked_time_ms, $2)
-        WHERE topic = $1 AND ($3::integer IS NULL OR partition = $3)
+        INSERT INTO shares.position (topic, partition, next_offset)
+        SELECT $1, partition, 0 FROM generate_series(0, $2::integer - 1) AS partition
+        ON CONFLICT DO NOTHING
         """,
         topic,
-        booked_time_ms,
-        partition,
+        partition_count,
+    )
+
+
+async def save_booked_times(connection: Connection, *, topic: str, booked_times_ms: Mapping[int, int]) -> None:
+    """Note by partition that everything the log took before a time is booked; a time never goes back."""
+    await connection.execute(
+        """
+        WITH held AS (
+            SELECT new.partition, new.time_ms
+            FROM unnest($2::integer[], $3::bigint[]) AS new(partition, time_ms)
+            JOIN shares.position USING (partition)
+            WHERE position.topic = $1 AND position.booked_time_ms < new.time_ms
+            ORDER BY new.partition FOR NO KEY UPDATE OF position
+        )
+        UPDATE shares.position SET booked_time_ms = held.time_ms
+        FROM held WHERE position.topic = $1 AND position.partition = held.partition
+            AND position.booked_time_ms < held.time_ms
+        """,
+        topic,
+        list(booked_times_ms),
+        list(booked_times_ms.values()),
     )
 
 

@@ -69,11 +69,12 @@ class Window:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitRules:
-    """How long dead instances are waited for; see SharesSettings."""
+    """How long dead instances are waited for, and how far clocks may differ; see SharesSettings."""
 
     window_wait_ms: int
     instance_dead_ms: int
     instance_forgotten_ms: int
+    clock_skew_ms_max: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,12 @@ def readiness(
     take living instances for dead. An instance has passed when its newest job is above the block, or it is closed. A
     living one is waited for without limit; a dead one until `window_wait_ms` after the block was found.
 
+    `found_time_ms` and an instance's times are read from the clocks of stratum hosts, `booked_time_ms` from that of the
+    event log or of a consumer. Any two of them may differ by `clock_skew_ms_max`: each comparison waits so much longer.
+
+    Example: a block found at 10,000 ms by a clock that is 2,000 ms slow was found at 12,000 ms by the log's clock; with
+    a skew of 2,000 ms the stream must be booked to 12,000 ms.
+
     Args:
         instances: All instances of the coin.
         end_height: Height of the block.
@@ -112,17 +119,21 @@ def readiness(
     """
     waiting: list[str] = []
     missing: list[str] = []
-    if booked_time_ms < found_time_ms:
-        waiting.append(f"the stream is booked to {booked_time_ms} ms, the block was found at {found_time_ms} ms")
+    skew_ms = rules.clock_skew_ms_max
+    if booked_time_ms < found_time_ms + skew_ms:
+        waiting.append(
+            f"the stream is booked to {booked_time_ms} ms, the block was found at {found_time_ms} ms "
+            f"by a clock that may differ by {skew_ms} ms"
+        )
     for state in sorted(instances, key=lambda state: state.instance):
         if state.is_closed or state.mark_height > end_height:
             continue
         silent_ms = booked_time_ms - state.seen_time_ms
-        if silent_ms < rules.instance_dead_ms:
+        if silent_ms < rules.instance_dead_ms + skew_ms:
             waiting.append(f"instance {state.instance} is at height {state.mark_height}")
         elif silent_ms > rules.instance_forgotten_ms:
             continue
-        elif booked_time_ms - found_time_ms < rules.window_wait_ms:
+        elif booked_time_ms - found_time_ms < rules.window_wait_ms + skew_ms:
             waiting.append(f"instance {state.instance} is silent since {state.seen_time_ms} ms")
         else:
             missing.append(state.instance)

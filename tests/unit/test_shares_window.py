@@ -1,12 +1,14 @@
 """Rules of windows and hashrates."""
 
+from dataclasses import replace
+
 import pytest
 
 from shares.domain import InstanceState
 from shares.hashrate import HOUR_WINDOW, WINDOWS
 from shares.window import WaitRules, WindowEdge, readiness
 
-RULES = WaitRules(window_wait_ms=60_000, instance_dead_ms=30_000, instance_forgotten_ms=3_600_000)
+RULES = WaitRules(window_wait_ms=60_000, instance_dead_ms=30_000, instance_forgotten_ms=3_600_000, clock_skew_ms_max=0)
 FOUND_MS = 1_700_000_000_000
 
 
@@ -16,13 +18,25 @@ def instance(name: str = "a", *, height: int = 100, silent_since_ms: int = FOUND
     )
 
 
-def ready(*instances: InstanceState, booked_time_ms: int = FOUND_MS + 1000):
-    return readiness(instances, end_height=100, found_time_ms=FOUND_MS, booked_time_ms=booked_time_ms, rules=RULES)
+def ready(*instances: InstanceState, booked_time_ms: int = FOUND_MS + 1000, rules: WaitRules = RULES):
+    return readiness(instances, end_height=100, found_time_ms=FOUND_MS, booked_time_ms=booked_time_ms, rules=rules)
 
 
 def test_window_waits_until_the_stream_is_booked_up_to_the_block():
     """R3: a consumer that is behind must not take living instances for dead."""
     assert len(ready(booked_time_ms=FOUND_MS - 1).waiting_for) == 1
+
+
+def test_window_waits_for_as_long_as_the_clocks_may_differ():
+    """R3: the block's time, the instances' times and that of the log come from three hosts."""
+    rules = replace(RULES, clock_skew_ms_max=2000)
+    assert len(ready(booked_time_ms=FOUND_MS + 1999, rules=rules).waiting_for) == 1
+    assert ready(booked_time_ms=FOUND_MS + 2000, rules=rules).waiting_for == ()
+    silent = instance(silent_since_ms=FOUND_MS - 28_001)
+    assert "at height" in ready(silent, booked_time_ms=FOUND_MS + 3998, rules=rules).waiting_for[0]
+    assert "silent since" in ready(silent, booked_time_ms=FOUND_MS + 3999, rules=rules).waiting_for[0]
+    assert len(ready(silent, booked_time_ms=FOUND_MS + 61_999, rules=rules).waiting_for) == 1
+    assert ready(silent, booked_time_ms=FOUND_MS + 62_000, rules=rules).instances_missing == ("a",)
 
 
 def test_window_waits_for_a_living_instance_that_has_not_passed_the_block():
