@@ -16,6 +16,11 @@ class Term(Protocol):
         """Return whether this process is still the one, by its own clock."""
         ...
 
+    @property
+    def is_elected(self) -> bool:
+        """Return whether an election gave the term, so that every earlier one is over; False where nobody was asked."""
+        ...
+
 
 class Exclusive(Protocol):
     """Lets one process of all that ask do a piece of work."""
@@ -40,6 +45,11 @@ class Alone:
     def is_current(self) -> bool:
         """Return that nobody else can be it."""
         return True
+
+    @property
+    def is_elected(self) -> bool:
+        """Return that nobody was asked: a second process may have been started by mistake."""
+        return False
 
     async def run(self, name: str, work: Callable[[Term], Awaitable[None]]) -> None:  # noqa: ARG002  the protocol's
         """Do the work at once."""

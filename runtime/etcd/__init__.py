@@ -4,9 +4,9 @@ Start with client.py (`EtcdClient`): a thin typed interface over the library, wi
 settings.py says how to reach a cluster, watch.py follows a part of the tree and survives a quiet server.
 
 Reading order: settings.py, errors.py, client.py, watch.py; then claims.py (the rule behind everything exclusive),
-number_lease in prefix_lease.py and election.py on it; then discovery.py and balancing.py; then config_tree.py and
-config_source.py.
+prefix_lease.py and election.py on it, and exclusive.py, which services see; then discovery.py and balancing.py; then
+config_tree.py and config_source.py.
 
-May import: runtime.clock, runtime.config, runtime.errors, runtime.logs, runtime.process, runtime.rpc; etcd3aio, grpc,
-msgspec.
+May import: runtime.clock, runtime.config, runtime.errors, runtime.exclusive, runtime.logs, runtime.process,
+runtime.rpc; etcd3aio, grpc, msgspec.
 """

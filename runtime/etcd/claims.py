@@ -15,7 +15,9 @@ cut off can confirm one that the others know nothing of.
 """
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import msgspec
@@ -133,7 +135,7 @@ class Observer:
 
 
 class Claim:
-    """A key of ours: ask `is_held` before each use, renew it, give it back.
+    """A key of ours: ask `is_held` before each use, keep it with `kept`, which gives it back.
 
     Args:
         etcd: The client.
@@ -151,6 +153,7 @@ class Claim:
         self._value = msgspec.json.encode(record)
         self._timing = timing
         self._sent: Stopwatch | None = sent
+        self._lost = asyncio.Event()
         self.key = key
         self.record = record
         self.token = token
@@ -186,8 +189,32 @@ class Claim:
         elif self.is_held:
             self._sent = sent
 
+    async def wait_lost(self) -> None:
+        """Return when it must no longer be used; only where it is `kept`."""
+        await self._lost.wait()
+
+    @contextlib.asynccontextmanager
+    async def kept(self) -> AsyncGenerator[None, None]:
+        """Renew it while the block runs, give it back afterwards.
+
+        The block is not interrupted when the claim is lost: see `wait_lost`.
+        """
+        keeper = asyncio.create_task(self.keep(), name=f"claim {self.key}")
+        try:
+            yield
+        finally:
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+            await self.release()
+
     async def keep(self) -> None:
         """Renew until the claim is over, by our own clock; returns then."""
+        try:
+            await self._renew_until_over()
+        finally:
+            self._lost.set()
+
+    async def _renew_until_over(self) -> None:
         clock = self._etcd.clock
         delay_s = self._timing.renew_s
         while self.is_held:
@@ -219,6 +246,7 @@ class Claim:
     async def release(self) -> None:
         """Stop and give the key back, so that others need not wait; when etcd is away it expires by itself."""
         self._sent = None
+        self._lost.set()
         try:
             await self._etcd.transact([self.still_ours()], [Delete(key=self.key)])
         except EtcdError as error:

@@ -47,7 +47,6 @@ class Leadership:
 
     def __init__(self, claim: Claim) -> None:
         self._claim = claim
-        self._lost = asyncio.Event()
 
     @property
     def is_leader(self) -> bool:
@@ -70,17 +69,7 @@ class Leadership:
 
     async def wait_lost(self) -> None:
         """Return when we lead no longer."""
-        await self._lost.wait()
-
-    async def _keep(self) -> None:
-        try:
-            await self._claim.keep()
-        finally:
-            self._lost.set()
-
-    async def _resign(self) -> None:
-        await self._claim.release()
-        self._lost.set()
+        await self._claim.wait_lost()
 
 
 class Election:
@@ -101,6 +90,7 @@ class Election:
         self._owner = owner
         self._timing = timing or timing_of(etcd)
         self._observer = Observer(self._timing)
+        self._rival = ""
 
     @contextlib.asynccontextmanager
     async def lead(self) -> AsyncGenerator[Leadership, None]:
@@ -108,14 +98,9 @@ class Election:
 
         The block is not interrupted when leadership is lost; `run` does that.
         """
-        leadership = await self._campaign()
-        keeper = asyncio.create_task(leadership._keep(), name=f"leader {self._prefix}")  # noqa: SLF001  # the two are one
-        try:
-            yield leadership
-        finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
-            await leadership._resign()  # noqa: SLF001  # the two are one
+        claim = await self._campaign()
+        async with claim.kept():
+            yield Leadership(claim)
 
     async def run(self, work: Callable[[Leadership], Awaitable[None]]) -> None:
         """Lead and do the work; when leadership is lost the work is cancelled, and we stand for election again.
@@ -137,25 +122,31 @@ class Election:
             return None
         return Leader(owner=record.owner, token=term.mod_revision)
 
-    async def _campaign(self) -> Leadership:
-        is_away = False
+    async def _campaign(self) -> Claim:
+        """Stand until we are elected; say once what it waits for, and again when that is something else."""
+        reported = ""
         while True:
             try:
-                leadership = await self._try_lead()
+                claim = await self._try_lead()
             except EtcdError as error:
-                if not is_away:
-                    log_event(_log, logging.WARNING, "no election now", prefix=self._prefix, error=str(error))
-                is_away = True
+                level, reason = logging.WARNING, f"etcd is away: {error}"
+                kind = "etcd away"
             else:
-                is_away = False
-                if leadership is not None:
-                    log_event(_log, logging.INFO, "election won", prefix=self._prefix, token=leadership.token)
-                    return leadership
+                if claim is not None:
+                    log_event(_log, logging.INFO, "election won", prefix=self._prefix, token=claim.token)
+                    return claim
+                level, reason = logging.INFO, f"{self._rival or 'another process'} leads"
+                kind = reason
+            if kind != reported:
+                log_event(_log, level, "election waited for", prefix=self._prefix, reason=reason)
+            reported = kind
             await self._etcd.clock.sleep(self._timing.renew_s)
 
-    async def _try_lead(self) -> Leadership | None:
+    async def _try_lead(self) -> Claim | None:
         entry = await self._etcd.get(self._holder_key)
         if entry is not None and not self._observer.may_take_over(entry, self._etcd.clock.monotonic_s()):
+            record = decode_record(entry)
+            self._rival = record.owner if record is not None else ""
             return None
         claim = await try_claim(
             self._etcd,
@@ -165,12 +156,10 @@ class Election:
             timing=self._timing,
             beside=(Put(key=self._term_key, value=self._owner.encode()),),
         )
-        if claim is None:
-            return None
-        if not claim.is_held:
+        if claim is not None and not claim.is_held:
             await claim.release()
             return None
-        return Leadership(claim)
+        return claim
 
 
 async def _until_lost(leadership: Leadership, work: Callable[[Leadership], Awaitable[None]]) -> bool:

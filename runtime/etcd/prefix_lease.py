@@ -6,7 +6,6 @@ number, also when it is cut off from etcd, frozen for a while, or has a clock th
 With the number 5 of 0…255 a process makes identifiers that begin with 05 and knows that no other one makes the same.
 """
 
-import asyncio
 import contextlib
 import logging
 import secrets
@@ -31,7 +30,6 @@ class NumberLease:
     def __init__(self, number: int, claim: Claim) -> None:
         self.number = number
         self._claim = claim
-        self._lost = asyncio.Event()
 
     @property
     def is_held(self) -> bool:
@@ -50,17 +48,7 @@ class NumberLease:
 
     async def wait_lost(self) -> None:
         """Return when the number must no longer be used."""
-        await self._lost.wait()
-
-    async def _keep(self) -> None:
-        try:
-            await self._claim.keep()
-        finally:
-            self._lost.set()
-
-    async def _release(self) -> None:
-        await self._claim.release()
-        self._lost.set()
+        await self._claim.wait_lost()
 
 
 class NumberLeases:
@@ -92,14 +80,9 @@ class NumberLeases:
         The block is not interrupted when the number is lost: it waits for `wait_lost` beside its work, and asks
         `is_held` before each use. All numbers taken means waiting; so does etcd being away.
         """
-        lease = await self._acquire()
-        keeper = asyncio.create_task(lease._keep(), name=f"number {lease.number}")  # noqa: SLF001  # the two are one
-        try:
-            yield lease
-        finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
-            await lease._release()  # noqa: SLF001  # the two are one
+        number, claim = await self._acquire()
+        async with claim.kept():
+            yield NumberLease(number, claim)
 
     async def holders(self) -> dict[int, str]:
         """Return number → owner of all claims, those of dead processes included until somebody takes them over."""
@@ -112,14 +95,14 @@ class NumberLeases:
                 found[int(name)] = record.owner if record is not None else ""
         return found
 
-    async def _acquire(self) -> NumberLease:
+    async def _acquire(self) -> tuple[int, Claim]:
         reported = ""
         while True:
             try:
-                lease = await self._try_acquire()
-                if lease is not None:
-                    log_event(_log, logging.INFO, "number leased", prefix=self._prefix, number=lease.number)
-                    return lease
+                leased = await self._try_acquire()
+                if leased is not None:
+                    log_event(_log, logging.INFO, "number leased", prefix=self._prefix, number=leased[0])
+                    return leased
                 reason, details = "all numbers taken", ""
             except EtcdError as error:
                 reason, details = "etcd away", str(error)
@@ -128,7 +111,7 @@ class NumberLeases:
                 log_event(_log, logging.WARNING, "number waited for", prefix=self._prefix, reason=reason, error=details)
             await self._etcd.clock.sleep(self._timing.renew_s)
 
-    async def _try_acquire(self) -> NumberLease | None:
+    async def _try_acquire(self) -> tuple[int, Claim] | None:
         """Claim the lowest number that nobody has; else one whose holder has been silent for long enough."""
         snapshot = await self._etcd.read_prefix(self._prefix)
         now_s = self._etcd.clock.monotonic_s()
@@ -146,7 +129,7 @@ class NumberLeases:
                 timing=self._timing,
             )
             if claim is not None and claim.is_held:
-                return NumberLease(number, claim)
+                return number, claim
             if claim is not None:
                 await claim.release()
         return None
