@@ -1,10 +1,14 @@
 """The metrics and traces of one process."""
 
-from collections.abc import Callable, Iterable
-from typing import TypeAlias
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeAlias, TypeVar
 
 from opentelemetry.trace import NoOpTracer, Tracer
 from prometheus_client import CollectorRegistry, Metric
+
+from runtime.telemetry.readings import AGE, Reading
+
+T = TypeVar("T")
 
 MetricSource: TypeAlias = Callable[[], Iterable[Metric]]
 """Gives metric families with their values at the moment of the call; called at each scrape, so it must be quick."""
@@ -15,24 +19,56 @@ class Telemetry:
 
     Args:
         tracer: Makes spans.
+        is_tracing: Whether they go anywhere.
+        trace_sample_per_s: Traces of shares that may be begun a second.
 
     Attributes:
         registry: What a scrape reads.
         tracer: Makes spans; one that does nothing where tracing is off.
+        is_tracing: False where spans go nowhere: what would only prepare them can be left out.
+        trace_sample_per_s: Traces of shares that may be begun a second; 0 where tracing is off.
+        metrics_address: "host:port" of /metrics; empty without one.
     """
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, *, is_tracing: bool = False, trace_sample_per_s: float = 0.0) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
         self.tracer = tracer
+        self.is_tracing = is_tracing
+        self.trace_sample_per_s = trace_sample_per_s if is_tracing else 0.0
+        self.metrics_address = ""
+        self._readings: list[Reading[object]] = []
+        self.register(self._reading_ages)
 
     @classmethod
     def off(cls) -> "Telemetry":
         """Return one whose metrics nobody scrapes and whose spans go nowhere."""
         return cls(NoOpTracer())
 
-    def register(self, source: MetricSource) -> None:
-        """Add metrics to what a scrape reads."""
-        self.registry.register(_Source(source))
+    def register(self, source: MetricSource) -> Callable[[], None]:
+        """Add metrics to what a scrape reads.
+
+        Returns:
+            Call it to take them out again.
+        """
+        wrapped = _Source(source)
+        self.registry.register(wrapped)
+        return lambda: self.registry.unregister(wrapped)
+
+    async def read(self, reading: Reading[T]) -> None:
+        """Show values that cost a query, and keep reading them until cancelled."""
+        withdraw = self.register(reading.families)
+        # Only its name and age are asked for, whatever it reads.
+        known: Reading[object] = reading  # type: ignore[assignment]
+        self._readings.append(known)
+        try:
+            await reading.run()
+        finally:
+            self._readings.remove(known)
+            withdraw()
+
+    def _reading_ages(self) -> Iterator[Metric]:
+        ages = {reading.name: reading.age_s for reading in self._readings}
+        yield AGE.by({name: age_s for name, age_s in ages.items() if age_s is not None})
 
 
 class _Source:
