@@ -6,6 +6,7 @@ import click
 
 from cli.audit import audit
 from cli.blocks import blocks
+from cli.certs import certs
 from cli.demo.command import demo
 from cli.init import init
 from cli.migrate import migrate
@@ -28,7 +29,7 @@ def root() -> None:
     """
 
 
-for command in (up, demo, mine, status, blocks, miners, payouts, audit, migrate, init):
+for command in (up, demo, mine, status, blocks, miners, payouts, audit, migrate, init, certs):
     root.add_command(command)
 
 
