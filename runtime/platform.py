@@ -51,14 +51,15 @@ class Platform:
         telemetry: Telemetry | None = None,
     ) -> "Platform":
         """Return the surroundings of a service on one machine: unix sockets, and each process runs once."""
+        telemetry = telemetry or Telemetry.off()
         return cls(
             clock=clock,
             pool=pool,
             eventlog=eventlog,
             directory=directory,
             clients=clients,
-            serve=LocalServing(directory),
+            serve=LocalServing(directory, interceptors=(telemetry.rpc_server,)),
             exclusive=Alone(),
-            telemetry=telemetry or Telemetry.off(),
+            telemetry=telemetry,
             ready=ready,
         )

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol, TypeAlias
 
+import grpc
+
 from runtime.rpc.access import Access
 from runtime.rpc.client import Directory
 from runtime.rpc.server import AddServicer, RpcServer
@@ -37,10 +39,12 @@ class LocalServing:
 
     Args:
         directory: The addresses of this machine's services.
+        interceptors: See each call.
     """
 
-    def __init__(self, directory: Directory) -> None:
+    def __init__(self, directory: Directory, *, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
         self._directory = directory
+        self._interceptors = interceptors
 
     @contextlib.asynccontextmanager
     async def __call__(
@@ -51,7 +55,7 @@ class LocalServing:
         access: Access,  # noqa: ARG002  the socket's owner may do everything
     ) -> AsyncIterator[RpcServer]:
         """Serve for as long as the block runs."""
-        server = RpcServer(self._directory.target(service), services=services)
+        server = RpcServer(self._directory.target(service), services=services, interceptors=self._interceptors)
         await server.start()
         try:
             yield server

@@ -6,8 +6,9 @@ to another channel underneath when the addresses have changed, or the certificat
 
 import asyncio
 import json
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol, Self, TypeAlias
 
 import grpc
 
@@ -56,6 +57,10 @@ _OPTIONS: Final[tuple[tuple[str, int | str], ...]] = (
 )
 
 
+Interceptors: TypeAlias = Callable[[str], Sequence[grpc.aio.ClientInterceptor]]
+"""Returns what sees the calls to a service."""
+
+
 class Addresses(Protocol):
     """Knows where services listen; a `runtime.rpc.client.Directory` is one."""
 
@@ -64,20 +69,24 @@ class Addresses(Protocol):
         ...
 
 
-def make_channel(identity: Identity | None, service: str, target: str) -> grpc.aio.Channel:
+def make_channel(
+    identity: Identity | None, service: str, target: str, *, interceptors: Interceptors | None = None
+) -> grpc.aio.Channel:
     """Return a channel to a service at a fixed address; it carries no tokens.
 
     Args:
         identity: Who we are; None for a channel without TLS.
         service: The service. With an identity the other side must have its certificate, whatever the address.
         target: gRPC address; calls go round all addresses behind it.
+        interceptors: See its calls.
     """
     name = service_name(service)
     options = (*_OPTIONS, ("grpc.default_authority", name))
+    seeing = None if interceptors is None else interceptors(service)
     if identity is None:
-        return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.insecure_channel(target, options=options, interceptors=seeing)
     options = (*options, ("grpc.ssl_target_name_override", name))
-    return grpc.aio.secure_channel(target, identity.channel_credentials(), options=options)
+    return grpc.aio.secure_channel(target, identity.channel_credentials(), options=options, interceptors=seeing)
 
 
 class BalancedChannel(grpc.aio.Channel):
@@ -87,9 +96,18 @@ class BalancedChannel(grpc.aio.Channel):
         directory: Where the service listens now.
         service: The service.
         identity: Who we are; None without TLS and tokens.
+        interceptors: See its calls.
     """
 
-    def __init__(self, directory: Addresses, service: str, identity: Identity | None = None) -> None:
+    def __init__(
+        self,
+        directory: Addresses,
+        service: str,
+        identity: Identity | None = None,
+        *,
+        interceptors: Interceptors | None = None,
+    ) -> None:
+        self._interceptors = interceptors
         self._directory = directory
         self._service = service
         self._identity = identity
@@ -111,7 +129,8 @@ class BalancedChannel(grpc.aio.Channel):
                 task = asyncio.get_running_loop().create_task(self._channel.close(_GRACE_S))
                 self._closing.add(task)
                 task.add_done_callback(self._closing.discard)
-            self._channel, self._made_for = make_channel(self._identity, self._service, target), wanted
+            self._channel = make_channel(self._identity, self._service, target, interceptors=self._interceptors)
+            self._made_for = wanted
         return self._channel
 
     async def __aenter__(self) -> Self:

@@ -5,7 +5,7 @@ from typing import Protocol, TypeVar
 
 import grpc
 
-from runtime.rpc.channels import BalancedChannel
+from runtime.rpc.channels import BalancedChannel, Interceptors
 from runtime.rpc.errors import Unavailable, translate
 from runtime.rpc.identity import Identity
 
@@ -59,9 +59,13 @@ class RpcClients:
     Args:
         directory: Where services listen.
         identity: Who we are; None without TLS and tokens.
+        interceptors: See the calls.
     """
 
-    def __init__(self, directory: Directory, identity: Identity | None = None) -> None:
+    def __init__(
+        self, directory: Directory, identity: Identity | None = None, *, interceptors: Interceptors | None = None
+    ) -> None:
+        self._interceptors = interceptors
         self._directory = directory
         self._identity = identity
         self._channels: dict[str, grpc.aio.Channel] = {}
@@ -74,7 +78,7 @@ class RpcClients:
         """
         channel = self._channels.get(service)
         if channel is None:
-            channel = BalancedChannel(self._directory, service, self._identity)
+            channel = BalancedChannel(self._directory, service, self._identity, interceptors=self._interceptors)
             self._channels[service] = channel
         return channel
 

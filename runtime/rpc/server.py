@@ -53,6 +53,7 @@ class RpcServer:
         services: For each service its generated add function, its servicer and its full name ("package.Service").
         access: Who may call them; asked only where there is an identity. None lets every service call everything.
         identity: Who we are; None serves without TLS and asks nobody who he is.
+        interceptors: See each call before anything else does, and what becomes of it.
     """
 
     def __init__(
@@ -62,12 +63,13 @@ class RpcServer:
         services: Sequence[tuple[AddServicer, object, str]],
         access: Access | None = None,
         identity: Identity | None = None,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
     ) -> None:
         self._address = address
         self._identity = identity
         self._looking: asyncio.Task[None] | None = None
         guard = Guard(identity, access) if identity is not None else None
-        self._server = grpc.aio.server(interceptors=[StatusInterceptor(guard)], options=_OPTIONS)
+        self._server = grpc.aio.server(interceptors=[*interceptors, StatusInterceptor(guard)], options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         self._names = [full_name for _, _, full_name in services]
         for add, servicer, _ in services:

@@ -7,6 +7,7 @@ from opentelemetry.trace import NoOpTracer, Tracer
 from prometheus_client import CollectorRegistry, Metric
 
 from runtime.telemetry.readings import AGE, Reading
+from runtime.telemetry.rpc import RpcClientMetrics, RpcServerMetrics
 
 T = TypeVar("T")
 
@@ -28,6 +29,8 @@ class Telemetry:
         is_tracing: False where spans go nowhere: what would only prepare them can be left out.
         trace_sample_per_s: Traces of shares that may be begun a second; 0 where tracing is off.
         metrics_address: "host:port" of /metrics; empty without one.
+        rpc_server: For the interceptors of a gRPC server.
+        rpc_clients: Its `interceptors` are for gRPC clients.
     """
 
     def __init__(self, tracer: Tracer, *, is_tracing: bool = False, trace_sample_per_s: float = 0.0) -> None:
@@ -36,8 +39,11 @@ class Telemetry:
         self.is_tracing = is_tracing
         self.trace_sample_per_s = trace_sample_per_s if is_tracing else 0.0
         self.metrics_address = ""
+        self.rpc_server = RpcServerMetrics()
+        self.rpc_clients = RpcClientMetrics()
         self._readings: list[Reading[object]] = []
-        self.register(self._reading_ages)
+        for source in (self.rpc_server.families, self.rpc_clients.families, self._reading_ages):
+            self.register(source)
 
     @classmethod
     def off(cls) -> "Telemetry":
