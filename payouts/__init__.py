@@ -6,8 +6,9 @@ in the ledger, inside the same database transaction as the batch's change of sta
 Start with domain.py: the table of states and the rules. docs/PAYOUTS.md tells each state, each arrow between two
 effects and what a crash there does.
 
-Reading order: domain.py, transaction.py (what a signed transaction must be), migrations/, storage.py, lock.py, payer.py
-(the loop), review.py (what the operator may do), thresholds.py, service.py (gRPC), audit.py, main.py.
+Reading order: domain.py, transaction.py (what a signed transaction must be), migrations/, storage.py, lock.py (one
+payer at a time), payer.py (the loop), inspection.py, review.py (what the operator may do), thresholds.py, service.py
+(gRPC), audit.py, main.py.
 
 May import: ledger, nodes, runtime, coins, proto. No other service.
 """

@@ -33,6 +33,14 @@ class PayerLockLost(PayoutError):
         self.coin = coin
 
 
+class TermOver(PayoutError):
+    """Raised when this process may pay no longer: by its own clock another one may have been elected."""
+
+    def __init__(self, coin: str) -> None:
+        super().__init__(f"the term as payer of {coin} is over")
+        self.coin = coin
+
+
 class Waiting(PayoutError):
     """Raised when the payer has to wait for something; `reason` is the sentence the operator reads.
 

@@ -13,6 +13,7 @@ from payouts.thresholds import MinerServiceThresholds
 from proto.lodepool.payouts.v1.payouts_pb2_grpc import add_PayoutServiceServicer_to_server
 from runtime.live import Live
 from runtime.platform import Platform
+from runtime.postgres.pool import check_database
 from runtime.process import keep_running
 
 SERVICE = "payouts"
@@ -35,17 +36,21 @@ async def run(
     await migrate_payouts(platform.pool)
     payer = Payer(
         coin=coin,
-        settings=settings,
+        live=live,
         pool=platform.pool,
         wallet=wallet,
         thresholds=MinerServiceThresholds(platform.clients, timeout_s=settings.miners_timeout_s),
         clock=platform.clock,
     )
     reviewer = Reviewer(coin=coin, settings=settings, pool=platform.pool, wallet=wallet, clock=platform.clock)
-    servicer = PayoutServicer(
-        pool=platform.pool, payer=payer, reviewer=reviewer, clock=platform.clock, coin_id=coin.coin_id
-    )
+    servicer = PayoutServicer(pool=platform.pool, reviewer=reviewer, clock=platform.clock, coin_id=coin.coin_id)
+
+    async def pay() -> None:
+        # Who does not reach the database leaves the term to a process that does.
+        await check_database(platform.pool)
+        await platform.exclusive.run(f"{SERVICE}/{coin.coin_id}", payer.run)
+
     offered = [(add_PayoutServiceServicer_to_server, servicer, SERVICE_NAME)]
     async with platform.serve(SERVICE, offered, access=ACCESS):
         platform.ready(SERVICE)
-        await keep_running("payer", payer.run, clock=platform.clock)
+        await keep_running("payer", pay, clock=platform.clock)

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID, uuid4
 
-from coins.bitcoin.address import from_script
 from coins.coin import Coin
 from ledger import storage as ledger_storage
 from ledger.domain import Phase
@@ -24,7 +23,7 @@ from nodes.errors import (
     NodeError,
     NodeRpcError,
 )
-from nodes.interface import BitcoinWallet, BroadcastStatus, SignedTransaction
+from nodes.interface import BitcoinWallet, BroadcastStatus
 from payouts import storage
 from payouts.candidates import Choice, choose
 from payouts.config import PayoutSettings
@@ -37,7 +36,6 @@ from payouts.domain import (
     Finding,
     Item,
     Sighting,
-    fee_problem,
     fee_rate_within,
     judge,
     outputs_limit_after_split,
@@ -46,13 +44,17 @@ from payouts.domain import (
     resolutions,
     settlement,
 )
-from payouts.errors import BatchMoved, Waiting
+from payouts.errors import BatchMoved, TermOver, Waiting
+from payouts.inspection import find_problem
 from payouts.lock import HeldLock, try_lock
 from payouts.metrics import PayoutMetrics
 from payouts.thresholds import ThresholdSource
 from payouts.transaction import compare
-from runtime.clock import Clock
+from runtime.clock import Clock, sleep_unless
+from runtime.exclusive import Term
+from runtime.live import Live
 from runtime.logs import log_event
+from runtime.postgres.fence import Fenced
 from runtime.postgres.pool import Connection, Pool
 
 _log = logging.getLogger("lodepool.payouts")
@@ -73,7 +75,7 @@ class Payer:
 
     Args:
         coin: Whose.
-        settings: What the operator decides.
+        live: What the operator decides; changes are in force at once, for what is decided after them.
         pool: The database with the schemas `ledger` and `payouts`.
         wallet: Pays.
         thresholds: Knows the accounts' own thresholds.
@@ -87,7 +89,7 @@ class Payer:
         self,
         *,
         coin: Coin,
-        settings: PayoutSettings,
+        live: Live[PayoutSettings],
         pool: Pool,
         wallet: BitcoinWallet,
         thresholds: ThresholdSource,
@@ -97,7 +99,7 @@ class Payer:
         metrics: PayoutMetrics | None = None,
     ) -> None:
         self._coin = coin
-        self._settings = settings
+        self._live = live
         self._pool = pool
         self._wallet = wallet
         self._thresholds = thresholds
@@ -113,24 +115,28 @@ class Payer:
         """Tell whether this payer holds the lock."""
         return self._lock is not None and not self._lock.lost.is_set()
 
-    async def run(self) -> None:
-        """Pay until the lock is lost; wait for the lock first.
+    async def run(self, term: Term) -> None:
+        """Pay until the term is over; wait for the lock first. Returns when another payer has begun a later term.
 
         Raises:
             PayerLockLost: When the lock's connection was lost; whatever was going on is cancelled at once.
             DatabaseUnavailable: When there is no connection to be had.
         """
-        while True:
-            async with self.hold() as is_held:
+        while term.is_current:
+            async with self.hold(term) as is_held:
                 if is_held:
                     log_event(_log, logging.INFO, "payer started", coin=self._coin.coin_id)
-                    await self._rounds_until_lost()
+                    try:
+                        await self._rounds_until_lost()
+                    except (Fenced, TermOver) as error:
+                        log_event(_log, logging.WARNING, "payer stood down", coin=self._coin.coin_id, reason=str(error))
+                        return
             await self._clock.sleep(self._settings.lock_retry_s)
 
     @asynccontextmanager
-    async def hold(self) -> AsyncIterator[bool]:
+    async def hold(self, term: Term) -> AsyncIterator[bool]:
         """Hold the payer's lock inside the block; False when another payer holds it."""
-        async with try_lock(self._pool, self._coin.coin_id) as lock:
+        async with try_lock(self._pool, self._coin.coin_id, term) as lock:
             if lock is None:
                 yield False
                 return
@@ -173,9 +179,15 @@ class Payer:
             raise failures.exceptions[0] from failures
 
     async def _rounds(self) -> None:
-        while True:
-            await self.run_round()
-            await self._clock.sleep(self._settings.interval_s)
+        is_changed = asyncio.Event()
+        leave = self._live.on_change(lambda _settings: is_changed.set())
+        try:
+            while True:
+                is_changed.clear()
+                await self.run_round()
+                await sleep_unless(is_changed, self._clock, self._settings.interval_s)
+        finally:
+            leave()
 
     async def _until_lost(self) -> None:
         lock = self._held()
@@ -186,7 +198,8 @@ class Payer:
 
     async def _note_waiting(self, reason: str, *, is_alarm: bool) -> None:
         self.metrics.waits += bool(reason)
-        is_news = await storage.set_wait_reason(self._held().connection, self._coin.coin_id, reason)
+        async with self._held().transaction() as conn:
+            is_news = await storage.set_wait_reason(conn, self._coin.coin_id, reason)
         if is_news and reason:
             level = logging.ERROR if is_alarm else logging.WARNING
             log_event(_log, level, "payouts wait", coin=self._coin.coin_id, reason=reason)
@@ -197,6 +210,11 @@ class Payer:
         if self._lock is None:
             raise AssertionError("a payer works only while it holds the lock")
         return self._lock
+
+    @property
+    def _settings(self) -> PayoutSettings:
+        """The settings in force now; who needs several that fit each other keeps the value."""
+        return self._live.value
 
     @property
     def _conn(self) -> Connection:
@@ -221,13 +239,14 @@ class Payer:
 
     async def _reserve(self) -> Batch | None:
         """Choose, and commit the intent with its reservations before anything is asked of the wallet (P1)."""
+        settings = self._settings
         row = await storage.payer_row(self._conn, self._coin.coin_id)
         await self._refuse_while_stopped(row)
         choice = await choose(
             self._conn,
             coin=self._coin,
-            settings=self._settings,
-            outputs_max=min(self._settings.outputs_max, row.outputs_limit or self._settings.outputs_max),
+            settings=settings,
+            outputs_max=min(settings.outputs_max, row.outputs_limit or settings.outputs_max),
             thresholds=self._thresholds,
             wallet=self._wallet,
         )
@@ -239,17 +258,19 @@ class Payer:
             for entry in choice.due
         ]
         policy = FeePolicy(
-            rate_min_sat_per_kvb=self._settings.fee_rate_min_sat_per_kvb,
-            rate_max_sat_per_kvb=self._settings.fee_rate_max_sat_per_kvb,
-            fee_atomic_max=self._settings.fee_atomic_max,
+            rate_min_sat_per_kvb=settings.fee_rate_min_sat_per_kvb,
+            rate_max_sat_per_kvb=settings.fee_rate_max_sat_per_kvb,
+            fee_atomic_max=settings.fee_atomic_max,
         )
         await self._fee_rate(policy)
         await self._check_funds(sum(item.amount_atomic for item in items), policy, is_fresh=True)
         batch_id = self._new_id()
         await self._checkpoint(Arrow.CHOSEN)
-        async with self._conn.transaction():
+        async with self._held().transaction():
             if (await storage.payer_row(self._conn, self._coin.coin_id, for_share=True)).is_held:
                 raise Waiting("payouts were held meanwhile")
+            if not self._settings.is_enabled:
+                raise Waiting("payouts were switched off meanwhile")
             await storage.insert_batch(
                 self._conn,
                 batch_id=batch_id,
@@ -278,7 +299,7 @@ class Payer:
     async def _note_isolated(self, choice: Choice) -> None:
         """Keep those that cannot be paid apart, and say so once (P6)."""
         coin_id = self._coin.coin_id
-        async with self._conn.transaction():
+        async with self._held().transaction():
             await storage.clear_isolated(self._conn, coin_id, [entry.account for entry in choice.due])
             found = [storage.Isolated(account=account, reason=reason) for account, reason in choice.isolated]
             news = await storage.set_isolated(self._conn, coin_id, found, now_ms=self._clock.now_ms())
@@ -337,13 +358,15 @@ class Payer:
             await self._wallet.release(signed.raw)
             await self._split(batch, items, signed.weight)
             return
-        problem = await self._problem(batch, items, signed)
+        problem = await find_problem(
+            signed, batch, items, coin=self._coin, wallet=self._wallet, weight_max=self._settings.weight_max
+        )
         if problem:
             await self._wallet.release(signed.raw)
             await self._review(batch, BatchEvent.REFUSE, problem)
             return
         limit = (await storage.payer_row(self._conn, self._coin.coin_id)).outputs_limit
-        async with self._conn.transaction():
+        async with self._held().transaction():
             await storage.store_signed(self._conn, batch, signed, now_ms=self._clock.now_ms())
             if limit:
                 grown = outputs_limit_after_success(limit, outputs_max=self._settings.outputs_max)
@@ -352,32 +375,10 @@ class Payer:
         self._log(logging.INFO, "payout batch signed", batch.batch_id, txid=signed.txid_hex)
         await self._checkpoint(Arrow.STORED)
 
-    async def _problem(self, batch: Batch, items: list[Item], signed: SignedTransaction) -> str:
-        """Return why a built transaction must not be sent; empty when it may."""
-        if signed.weight > self._settings.weight_max:
-            return f"one payment alone weighs {signed.weight}, more than {self._settings.weight_max}"
-        problem = fee_problem(fee_atomic=signed.fee_atomic, weight=signed.weight, policy=batch.fee_policy)
-        if problem:
-            return problem
-        comparison = compare(self._coin, raw=signed.raw, txid_hex=signed.txid_hex, items=items)
-        if comparison.differences:
-            return "the wallet built something else: " + "; ".join(map(str, comparison.differences))
-        if comparison.change_script is not None:
-            return await self._change_problem(comparison.change_script)
-        return ""
-
-    async def _change_problem(self, script: bytes) -> str:
-        address = from_script(self._coin, script)
-        if address is None:
-            return f"the change goes to a script of unknown kind, {script.hex()}"
-        if (await self._wallet.address_info(address.text)).is_mine is False:
-            return f"the change goes to {address.text}, which is not the wallet's"
-        return ""
-
     async def _split(self, batch: Batch, items: list[Item], weight: int) -> None:
         """Give a batch up that is too heavy and was stored nowhere; the next one has half as many outputs (P7)."""
         reason = f"too heavy: {weight} with {batch.payout_count} payments, at most {self._settings.weight_max}"
-        async with self._conn.transaction():
+        async with self._held().transaction():
             await storage.move(self._conn, batch, BatchEvent.SPLIT, now_ms=self._clock.now_ms(), reason=reason)
             void = resolutions(batch.batch_id, batch.coin, items, phase=Phase.VOID)
             await ledger_storage.apply(self._conn, void)
@@ -394,7 +395,7 @@ class Payer:
             return
         outcome_status, reason = await self._broadcast(batch)
         if outcome_status in {BroadcastStatus.ACCEPTED, BroadcastStatus.ALREADY_KNOWN}:
-            async with self._conn.transaction():
+            async with self._held().transaction():
                 await storage.move(self._conn, batch, BatchEvent.TAKE, now_ms=self._clock.now_ms())
                 await self._checkpoint(Arrow.MARKING)
             self._log(logging.INFO, "payout batch broadcast", batch.batch_id, txid=batch.txid_hex)
@@ -402,7 +403,8 @@ class Payer:
             return
         sighting = await self._sighting(batch)
         if judge(sighting, confirmations=self._settings.confirmations) in {Finding.WAIT, Finding.SETTLE}:
-            await storage.move(self._conn, batch, BatchEvent.TAKE, now_ms=self._clock.now_ms())
+            async with self._held().transaction():
+                await storage.move(self._conn, batch, BatchEvent.TAKE, now_ms=self._clock.now_ms())
             return
         await self._review(batch, BatchEvent.REFUSE, f"the node does not take it ({outcome_status}): {reason}")
 
@@ -412,7 +414,9 @@ class Payer:
             raise AssertionError("only signed batches are sent")
         await self._checkpoint(Arrow.SENDING)
         await self._held().check()
-        await storage.note_sent(self._conn, batch.batch_id, now_ms=self._clock.now_ms())
+        async with self._held().transaction():
+            await storage.note_sent(self._conn, batch.batch_id, now_ms=self._clock.now_ms())
+        self._held().check_term()
         self.metrics.batches_sent += 1
         outcome = await self._wallet.broadcast(raw)
         await self._checkpoint(Arrow.SENT)
@@ -433,8 +437,9 @@ class Payer:
         for batch in await storage.watched_batches(self._conn, self._coin.coin_id):
             sighting = await self._sighting(batch)
             finding = judge(sighting, confirmations=self._settings.confirmations)
-            if sighting is not None:
-                await storage.note_confirmations(self._conn, batch.batch_id, sighting.confirmations)
+            if sighting is not None and sighting.confirmations != batch.confirmations:
+                async with self._held().transaction():
+                    await storage.note_confirmations(self._conn, batch.batch_id, sighting.confirmations)
             if batch.status is BatchStatus.REVIEW:
                 await self._follow_in_review(batch, finding)
             else:
@@ -451,7 +456,8 @@ class Payer:
         items = await storage.items_of(self._conn, batch.batch_id)
         if compare(self._coin, raw=batch.raw or b"", txid_hex=batch.txid_hex, items=items).differences:
             return
-        await storage.move(self._conn, batch, BatchEvent.SEE, now_ms=self._clock.now_ms())
+        async with self._held().transaction():
+            await storage.move(self._conn, batch, BatchEvent.SEE, now_ms=self._clock.now_ms())
         self._log(logging.WARNING, "payout batch seen again", batch.batch_id, txid=batch.txid_hex)
 
     async def _follow_sent(self, batch: Batch, finding: Finding, sighting: Sighting | None) -> None:
@@ -463,12 +469,9 @@ class Payer:
             case Finding.RESEND:
                 await self._send_again(batch)
             case _:
-                idle_ms = self._clock.now_ms() - batch.send_time_ms
-                if (
-                    sighting is not None
-                    and not sighting.confirmations
-                    and idle_ms >= self._settings.rebroadcast_s * 1000
-                ):
+                # Sent by another process whose clock was ahead, it counts as idle: to send again is harmless.
+                is_recent = 0 <= self._clock.now_ms() - batch.send_time_ms < self._settings.rebroadcast_s * 1000
+                if sighting is not None and not sighting.confirmations and not is_recent:
                     await self._broadcast(batch)
 
     async def _send_again(self, batch: Batch) -> None:
@@ -489,7 +492,7 @@ class Payer:
             return
         items = await storage.items_of(self._conn, batch.batch_id)
         await self._checkpoint(Arrow.SEEN)
-        async with self._conn.transaction():
+        async with self._held().transaction():
             await storage.move(
                 self._conn,
                 batch,
@@ -507,7 +510,7 @@ class Payer:
 
     async def _review(self, batch: Batch, event: BatchEvent, reason: str) -> None:
         """Stop a batch for the operator."""
-        async with self._conn.transaction():
+        async with self._held().transaction():
             await storage.move(self._conn, batch, event, now_ms=self._clock.now_ms(), reason=reason)
             await self._checkpoint(Arrow.REVIEWING)
         self.metrics.batches_reviewed += 1

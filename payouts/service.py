@@ -4,7 +4,7 @@ from uuid import UUID
 
 from payouts import storage
 from payouts.domain import Batch, BatchStatus
-from payouts.payer import Payer
+from payouts.lock import is_locked
 from payouts.review import Reviewer
 from proto.lodepool.payouts.v1 import payouts_pb2 as pb
 from proto.lodepool.payouts.v1 import payouts_pb2_grpc
@@ -34,15 +34,13 @@ class PayoutServicer(payouts_pb2_grpc.PayoutServiceServicer):
 
     Args:
         pool: The database.
-        payer: This process's payer, for its being active.
         reviewer: Gives up batches.
         clock: The time.
         coin_id: The one coin that is paid here.
     """
 
-    def __init__(self, *, pool: Pool, payer: Payer, reviewer: Reviewer, clock: Clock, coin_id: str) -> None:
+    def __init__(self, *, pool: Pool, reviewer: Reviewer, clock: Clock, coin_id: str) -> None:
         self._pool = pool
-        self._payer = payer
         self._reviewer = reviewer
         self._clock = clock
         self._coin_id = coin_id
@@ -131,10 +129,11 @@ class PayoutServicer(payouts_pb2_grpc.PayoutServiceServicer):
             row = await storage.payer_row(conn, coin_id)
             totals = await storage.totals(conn, coin_id)
             isolated = await storage.list_isolated(conn, coin_id)
+            is_active = await is_locked(conn, coin_id)
         return pb.PayerStatus(
             is_held=row.is_held,
             reason=row.hold_reason if row.is_held else row.wait_reason,
-            is_active=self._payer.is_active and coin_id == self._coin_id,
+            is_active=is_active,
             batches_confirmed=totals.batches_confirmed,
             payouts_confirmed=totals.payouts_confirmed,
             paid_atomic=totals.paid_atomic,

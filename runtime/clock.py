@@ -47,6 +47,17 @@ class SystemClock:
         await asyncio.sleep(delay_s)
 
 
+async def sleep_unless(event: asyncio.Event, clock: Clock, delay_s: float) -> None:
+    """Return after `delay_s` seconds, or at once when the event is set or gets set."""
+    sleeping = asyncio.ensure_future(clock.sleep(delay_s))
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait((sleeping, waiting), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        sleeping.cancel()
+        waiting.cancel()
+
+
 class ManualClock:
     """A clock for tests: it stands still until `advance` is called.
 

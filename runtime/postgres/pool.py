@@ -104,6 +104,16 @@ async def acquired(pool: Pool, *, timeout_s: float = 10) -> AsyncIterator[Connec
         await _give_back(pool, connection)
 
 
+async def check_database(pool: Pool) -> None:
+    """Return when the database answers.
+
+    Raises:
+        DatabaseUnavailable: When it does not.
+    """
+    async with acquired(pool) as connection:
+        await connection.execute("SELECT 1")
+
+
 async def _give_back(pool: Pool, connection: "PoolConnectionProxy[asyncpg.Record]") -> None:
     """Return the connection to the pool.
 

@@ -27,6 +27,8 @@ from payouts.errors import PayerLockLost
 from payouts.payer import Checkpoint, Payer, no_checkpoint
 from payouts.review import Reviewer
 from runtime.clock import ManualClock
+from runtime.exclusive import Alone
+from runtime.live import Live
 from runtime.postgres.pool import Pool
 
 COIN = registry.get("litecoin-regtest")
@@ -185,7 +187,7 @@ class World:
     ) -> Payer:
         return Payer(
             coin=COIN,
-            settings=settings or self.settings,
+            live=Live(settings or self.settings),
             pool=self.pool,
             wallet=wallet or self.bench.wallet,
             thresholds=self.thresholds,
@@ -213,7 +215,7 @@ class World:
     async def _held(self, payer: Payer) -> AsyncIterator[None]:
         """Hold the lock, waiting until that of a crashed payer is freed."""
         for _ in range(LOCK_TRIES_MAX):
-            async with payer.hold() as is_held:
+            async with payer.hold(Alone()) as is_held:
                 if is_held:
                     yield
                     return

@@ -15,6 +15,7 @@ from nodes.interface import AddressInfo, BroadcastOutcome, SignedTransaction
 from payouts.domain import Arrow, BatchStatus
 from payouts.errors import PayerLockLost, Waiting
 from payouts.lock import LOCK_NAMESPACE
+from runtime.exclusive import Alone
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
 from tests.fakes.payouts_world import COIN, SETTINGS, Crasher, SimulatedBench, SimulatedCrash, World
 
@@ -377,12 +378,12 @@ async def test_second_payer_gets_no_lock_while_the_first_pays(world: World) -> N
     await world.miner(2_000_000)
     first, second = world.payer(), world.payer()
 
-    async with first.hold() as is_first_held, second.hold() as is_second_held:
+    async with first.hold(Alone()) as is_first_held, second.hold(Alone()) as is_second_held:
         assert is_first_held
         assert not is_second_held
         assert first.is_active
         assert not second.is_active
-    async with second.hold() as is_second_held:
+    async with second.hold(Alone()) as is_second_held:
         assert is_second_held
 
 
@@ -422,7 +423,7 @@ async def test_payer_whose_lock_connection_is_lost_stops_at_once_in_the_middle_o
         raise AssertionError("never reached")
 
     payer = world.payer(wallet=Wrapped(bench.node, broadcast=broadcast))  # type: ignore[arg-type]
-    running = asyncio.create_task(payer.run())
+    running = asyncio.create_task(payer.run(Alone()))
     async with asyncio.timeout(20):
         await is_sending.wait()
         await end_lock_session(world)
@@ -453,7 +454,7 @@ async def test_payer_that_lost_its_lock_does_not_broadcast(world: World, bench: 
 
 async def test_payer_runs_on_its_own_until_it_is_cancelled(world: World, bench: SimulatedBench) -> None:
     await world.miner(2_000_000)
-    running = asyncio.create_task(world.payer().run())
+    running = asyncio.create_task(world.payer().run(Alone()))
 
     async with asyncio.timeout(20):
         while not await world.batches() or (await world.batch()).status is not BatchStatus.CONFIRMED:

@@ -233,7 +233,7 @@ async def test_payouts_wait_while_the_miner_service_is_away(platform: Platform) 
     await world.miner(2_000_000)
     payer = Payer(
         coin=COIN,
-        settings=SETTINGS,
+        live=Live(SETTINGS),
         pool=platform.pool,
         wallet=world.bench.wallet,
         thresholds=MinerServiceThresholds(platform.clients, timeout_s=0.5),
