@@ -1,23 +1,65 @@
 """Book one step of a block's life: its own rows and its ledger transfers, in one transaction.
 
 Each function holds the block's row and checks that it is still as the caller saw it (compare-and-swap), so that two
-processes that follow the same block book it once.
+processes that follow the same block book it once. Before that it checks that no later term has begun (`Books`), so
+that a process which was frozen or cut off books nothing at all.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import TypeVar
 
 from ledger import storage as ledger
 from ledger.domain import Transfer
 from rewards import storage
 from rewards.distribution import Distribution
-from rewards.domain import Block, Status
+from rewards.domain import Block, FoundBlock, Status, WindowPlan
 from rewards.errors import BlockChanged
 from rewards.transfers import credit_transfers, maturity_transfers, reversal_transfers
+from runtime.postgres.fence import check_fence, take_fence
 from runtime.postgres.pool import Connection, Pool
 from runtime.postgres.transactions import transact
 
+T = TypeVar("T")
 
-async def credit(pool: Pool, block: Block, distribution: Distribution, *, round_work: int) -> None:
+SCHEMA = "rewards"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """The right of one term to book a coin's blocks.
+
+    Attributes:
+        pool: The database.
+        coin_id: The coin.
+        token: The fence's token of the term.
+    """
+
+    pool: Pool
+    coin_id: str
+    token: int
+
+    async def transact(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        """Run `work` in one transaction that no later term can overlap.
+
+        Raises:
+            Fenced: When a later term has begun.
+        """
+
+        async def fenced(conn: Connection) -> T:
+            await check_fence(conn, SCHEMA, self.coin_id, self.token)
+            return await work(conn)
+
+        return await transact(self.pool, fenced)
+
+
+async def open_books(pool: Pool, coin_id: str) -> Books:
+    """Begin a term; who has begun one before books no more."""
+    token = await transact(pool, lambda conn: take_fence(conn, SCHEMA, coin_id))
+    return Books(pool=pool, coin_id=coin_id, token=token)
+
+
+async def credit(books: Books, block: Block, distribution: Distribution, *, round_work: int) -> None:
     """Credit a block for the first time (R1, R2)."""
 
     async def work(conn: Connection) -> None:
@@ -25,10 +67,10 @@ async def credit(pool: Pool, block: Block, distribution: Distribution, *, round_
         await storage.mark_credited(conn, block.found, distribution, round_work=round_work)
         await ledger.apply(conn, _credited(block, distribution, generation=1))
 
-    await _book(pool, block, work)
+    await _book(books, block, work)
 
 
-async def credit_again(pool: Pool, block: Block) -> None:
+async def credit_again(books: Books, block: Block) -> None:
     """Credit a block that was orphaned and came back, by the window it had (R3, R5)."""
 
     async def work(conn: Connection) -> None:
@@ -37,10 +79,10 @@ async def credit_again(pool: Pool, block: Block) -> None:
         await storage.set_status(conn, block.found, Status.IMMATURE, generation=generation)
         await ledger.apply(conn, _credited(block, distribution, generation=generation))
 
-    await _book(pool, block, work)
+    await _book(books, block, work)
 
 
-async def mature(pool: Pool, block: Block) -> None:
+async def mature(books: Books, block: Block) -> None:
     """Make a block's credits payable."""
 
     async def work(conn: Connection) -> None:
@@ -48,10 +90,10 @@ async def mature(pool: Pool, block: Block) -> None:
         await storage.set_status(conn, block.found, Status.MATURE, generation=block.generation)
         await ledger.apply(conn, maturity_transfers(credited, generation=block.generation))
 
-    await _book(pool, block, work)
+    await _book(books, block, work)
 
 
-async def reverse(pool: Pool, block: Block) -> None:
+async def reverse(books: Books, block: Block) -> None:
     """Take back the credits of a block that is not in the chain any more (R5)."""
 
     async def work(conn: Connection) -> None:
@@ -59,16 +101,32 @@ async def reverse(pool: Pool, block: Block) -> None:
         await storage.set_status(conn, block.found, Status.ORPHANED, generation=block.generation)
         await ledger.apply(conn, reversal_transfers(credited, generation=block.generation))
 
-    await _book(pool, block, work)
+    await _book(books, block, work)
 
 
-async def orphan(pool: Pool, block: Block) -> None:
+async def orphan(books: Books, block: Block) -> None:
     """Give up a candidate that was never credited."""
 
     async def work(conn: Connection) -> None:
         await storage.set_status(conn, block.found, Status.ORPHANED, generation=block.generation)
 
-    await _book(pool, block, work)
+    await _book(books, block, work)
+
+
+async def hold(books: Books, block: Block, reason: str) -> bool:
+    """Note why a block waits for the operator, empty when it does not; return whether that is new."""
+    found = block.found
+    return await books.transact(lambda conn: storage.set_hold(conn, found.coin, found.block_hash_hex, reason))
+
+
+async def keep_plan(books: Books, found: FoundBlock, plan: WindowPlan) -> WindowPlan:
+    """Store what a block's window is asked for, unless it is stored already; return what is stored (R3)."""
+    return await books.transact(lambda conn: storage.keep_plan(conn, found, plan))
+
+
+async def note_confirmations(books: Books, confirmations: Mapping[str, int]) -> None:
+    """Store the confirmations seen, by block hash."""
+    await books.transact(lambda conn: storage.set_confirmations(conn, books.coin_id, confirmations))
 
 
 def _credited(block: Block, distribution: Distribution, *, generation: int) -> tuple[Transfer, ...]:
@@ -77,7 +135,7 @@ def _credited(block: Block, distribution: Distribution, *, generation: int) -> t
     )
 
 
-async def _book(pool: Pool, seen: Block, work: Callable[[Connection], Awaitable[None]]) -> None:
+async def _book(books: Books, seen: Block, work: Callable[[Connection], Awaitable[None]]) -> None:
     async def checked(conn: Connection) -> None:
         found = seen.found
         now = await storage.get_block(conn, found.coin, found.block_hash_hex, for_update=True)
@@ -85,4 +143,4 @@ async def _book(pool: Pool, seen: Block, work: Callable[[Connection], Awaitable[
             raise BlockChanged(found.block_hash_hex)
         await work(conn)
 
-    await transact(pool, checked)
+    await books.transact(checked)

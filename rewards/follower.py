@@ -8,6 +8,7 @@ from coins.coin import Coin
 from ledger.errors import LedgerError
 from nodes.interface import BlockInfo, ChainInfo, HeaderInfo
 from rewards import booking, storage
+from rewards.booking import Books
 from rewards.config import RewardsSettings
 from rewards.domain import (
     STEPS,
@@ -25,8 +26,10 @@ from rewards.domain import (
 from rewards.errors import BlockChanged
 from rewards.metrics import Counters
 from rewards.windows import Windows
-from runtime.clock import Clock
+from runtime.clock import Clock, sleep_unless
+from runtime.exclusive import Term
 from runtime.logs import log_event
+from runtime.postgres.fence import Fenced
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.rpc.errors import FailedPrecondition, RpcError
 
@@ -94,15 +97,29 @@ class Follower:
         """Look at once instead of at the next poll: a block was found."""
         self._wake.set()
 
-    async def run(self) -> None:
-        """Look again and again; ends with the first failure of a node or of the database."""
-        while True:
-            self._wake.clear()
-            await self.look()
-            await self._sleep_or_wake()
+    async def run(self, term: Term) -> None:
+        """Look again and again; ends with the first failure of a node or of the database.
 
-    async def look(self) -> None:
-        """Look at all blocks once and book at most one step of each."""
+        Returns when the term is over: another process has begun a later one.
+        """
+        books = await booking.open_books(self._pool, self._coin.coin_id)
+        self._settled_tip = ""
+        log_event(_log, logging.INFO, "follower started", coin=self._coin.coin_id, token=books.token)
+        while term.is_current:
+            self._wake.clear()
+            try:
+                await self.look(books)
+            except Fenced as error:
+                log_event(_log, logging.WARNING, "follower stood down", coin=self._coin.coin_id, reason=str(error))
+                return
+            await sleep_unless(self._wake, self._clock, self._settings.confirmations_poll_s)
+
+    async def look(self, books: Books) -> None:
+        """Look at all blocks once and book at most one step of each.
+
+        Raises:
+            Fenced: When a later term has begun.
+        """
         info = await self._chain.chain_info()
         down_to = followed_down_to(
             info.height, maturity_blocks=self._coin.maturity_blocks, orphan_depth=self._settings.orphan_depth
@@ -119,15 +136,14 @@ class Follower:
             seen, confirmations[block.found.block_hash_hex] = await self._see(block, info)
             step = STEPS[block.status, seen]
             try:
-                await self._take(block, step, seen)
+                await self._take(books, block, step, seen)
             except BlockChanged as error:
                 log_event(_log, logging.WARNING, "block booked by another process", block=error.block_hash_hex)
             except LedgerError as error:
                 # One block that the ledger refuses must not keep the others from being booked.
-                await self._hold(block, f"the ledger refuses it: {error}")
+                await self._hold(books, block, f"the ledger refuses it: {error}")
             is_settled = is_settled and step in {Step.STAY, Step.HOLD} and seen is not Sight.UNSEEN
-        async with acquired(self._pool) as conn:
-            await storage.set_confirmations(conn, self._coin.coin_id, confirmations)
+        await booking.note_confirmations(books, confirmations)
         self._settled_tip = info.tip_hash_hex if is_settled else ""
 
     async def _see(self, block: Block, info: ChainInfo) -> tuple[Sight, int]:
@@ -147,41 +163,41 @@ class Follower:
         )
         return seen, block.confirmations if seen is Sight.UNSEEN else confirmations
 
-    async def _take(self, block: Block, step: Step, seen: Sight) -> None:
+    async def _take(self, books: Books, block: Block, step: Step, seen: Sight) -> None:
         fields = {"coin": block.found.coin, "block": block.found.block_hash_hex, "height": block.found.height}
         match step:
             case Step.STAY:
                 if block.status is Status.MATURE and seen is not Sight.UNSEEN:
-                    await self._hold(block, "")
+                    await self._hold(books, block, "")
             case Step.CREDIT:
-                await self._credit(block)
+                await self._credit(books, block)
             case Step.MATURE:
-                await booking.mature(self._pool, block)
+                await booking.mature(books, block)
                 self._counters.blocks_matured_total += 1
                 log_event(_log, logging.INFO, "block matured", **fields, reward_atomic=block.found.reward_atomic)
             case Step.REVERSE:
-                await booking.reverse(self._pool, block)
+                await booking.reverse(books, block)
                 self._counters.blocks_orphaned_total += 1
                 log_event(_log, logging.WARNING, "block orphaned, credits reversed", **fields)
             case Step.ORPHAN:
-                await booking.orphan(self._pool, block)
+                await booking.orphan(books, block)
                 self._counters.blocks_orphaned_total += 1
                 log_event(_log, logging.WARNING, "block orphaned", **fields)
             case Step.HOLD:
-                await self._hold(block, "not in the chain any more, but its credits are payable already")
+                await self._hold(books, block, "not in the chain any more, but its credits are payable already")
 
-    async def _credit(self, block: Block) -> None:
+    async def _credit(self, books: Books, block: Block) -> None:
         reason = await self._coinbase_problem(block)
         if reason is None:
             return
         if reason:
-            await self._hold(block, reason)
+            await self._hold(books, block, reason)
             return
         if block.is_credited:
-            await booking.credit_again(self._pool, block)
-        elif not await self._credit_first(block):
+            await booking.credit_again(books, block)
+        elif not await self._credit_first(books, block):
             return
-        await self._hold(block, "")
+        await self._hold(books, block, "")
         self._counters.blocks_credited_total += 1
         log_event(
             _log,
@@ -205,13 +221,15 @@ class Follower:
             return ""
         return f"the coinbase pays the pool {paid_atomic}, reported were {block.found.reward_atomic}"
 
-    async def _credit_first(self, block: Block) -> bool:
+    async def _credit_first(self, books: Books, block: Block) -> bool:
         found = block.found
         async with acquired(self._pool) as conn:
             previous = await storage.previous_height(conn, found.coin, below_height=found.height, scheme=None)
             is_planned, plan = await self._plan(conn, block)
         if not is_planned:
             return False
+        if plan is not None:
+            plan = await booking.keep_plan(books, found, plan)
         try:
             work = {} if plan is None else await self._windows.fix(found, plan)
             round_work = await self._windows.round_work(found, previous_height=previous)
@@ -232,11 +250,11 @@ class Follower:
                 block=found.block_hash_hex,
                 remainder_atomic=distribution.remainder_atomic,
             )
-        await booking.credit(self._pool, block, distribution, round_work=round_work)
+        await booking.credit(books, block, distribution, round_work=round_work)
         return True
 
     async def _plan(self, conn: Connection, block: Block) -> tuple[bool, WindowPlan | None]:
-        """Return whether the window can be asked for, and what to ask; None where the scheme needs no window."""
+        """Return whether the window can be asked for, and what to ask first; None where the scheme needs no window."""
         found = block.found
         # A round begins after the block before; while that one is undecided, so is the round.
         if found.scheme is Scheme.PROP and await storage.has_open_candidate(
@@ -250,14 +268,12 @@ class Follower:
             ),
             pplns_window_percent=self._settings.pplns_window_percent,
         )
-        return True, None if plan is None else await storage.keep_plan(conn, found, plan)
+        return True, plan
 
-    async def _hold(self, block: Block, reason: str) -> None:
+    async def _hold(self, books: Books, block: Block, reason: str) -> None:
         if reason == block.hold_reason:
             return
-        async with acquired(self._pool) as conn:
-            is_new = await storage.set_hold(conn, block.found.coin, block.found.block_hash_hex, reason)
-        if is_new:
+        if await booking.hold(books, block, reason):
             log_event(
                 _log,
                 logging.ERROR if reason else logging.INFO,
@@ -266,12 +282,3 @@ class Follower:
                 height=block.found.height,
                 reason=reason or block.hold_reason,
             )
-
-    async def _sleep_or_wake(self) -> None:
-        sleep = asyncio.ensure_future(self._clock.sleep(self._settings.confirmations_poll_s))
-        wake = asyncio.ensure_future(self._wake.wait())
-        try:
-            await asyncio.wait((sleep, wake), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleep.cancel()
-            wake.cancel()

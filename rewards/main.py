@@ -16,6 +16,7 @@ from rewards.windows import SharesWindows
 from runtime.live import Live
 from runtime.platform import Platform
 from runtime.postgres.migrations import migrate
+from runtime.postgres.pool import check_database
 from runtime.process import keep_running
 
 SERVICE = "rewards"
@@ -23,6 +24,9 @@ SERVICE = "rewards"
 
 async def run(live: Live[RewardsSettings], pool_settings: PoolSettings, platform: Platform, nodes: ChainReader) -> None:
     """Run the service until cancelled.
+
+    Every process reads `blocks`; one of them follows the chain and books. Only that one is woken at once by a block it
+    has read itself: a block read by another process waits for its next look, `confirmations_poll_s` at most.
 
     Args:
         live: The `[rewards]` section.
@@ -48,6 +52,12 @@ async def run(live: Live[RewardsSettings], pool_settings: PoolSettings, platform
     service = RewardService(
         platform.pool, maturity_blocks={known.coin_id: known.maturity_blocks for known in registry.all_coins()}
     )
+
+    async def follow() -> None:
+        # Who does not reach the database leaves the term to a process that does.
+        await check_database(platform.pool)
+        await platform.exclusive.run(f"{SERVICE}/{coin.coin_id}", follower.run)
+
     offered = [(add_RewardServiceServicer_to_server, service, FULL_NAME)]
     async with platform.serve(SERVICE, offered, access=ACCESS), asyncio.TaskGroup() as tasks:
         tasks.create_task(
@@ -57,5 +67,5 @@ async def run(live: Live[RewardsSettings], pool_settings: PoolSettings, platform
                 clock=platform.clock,
             )
         )
-        tasks.create_task(keep_running("rewards follower", follower.run, clock=platform.clock))
+        tasks.create_task(keep_running("rewards follower", follow, clock=platform.clock))
         platform.ready(SERVICE)

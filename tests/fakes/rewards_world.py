@@ -17,6 +17,7 @@ from proto.lodepool.events.v1 import events_pb2
 from proto.lodepool.shares.v1 import shares_pb2, shares_pb2_grpc
 from rewards import audit as rewards_audit
 from rewards import storage
+from rewards.booking import Books, open_books
 from rewards.config import RewardsSettings
 from rewards.consumer import parse_found
 from rewards.domain import Block
@@ -82,10 +83,14 @@ class RewardsWorld:
             counters=self.counters,
         )
 
+    async def books(self) -> Books:
+        """Begin a term."""
+        return await open_books(self.platform.pool, COIN.coin_id)
+
     async def look(self, *, times: int = 1) -> None:
         """Look at the chain, each time as a new process."""
         for _ in range(times):
-            await self.follower().look()
+            await self.follower().look(await self.books())
 
     async def message(self, block_hash_hex: str, /, **changes: object) -> events_pb2.BlockFound:
         """Return the finder's report of a block of the chain."""

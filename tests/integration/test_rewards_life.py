@@ -270,7 +270,7 @@ async def test_the_window_asked_for_stays_the_same_after_a_change_of_settings_or
     world.shares.missing = "not yet"
     await world.look()
     world.settings = RewardsSettings(pplns_window_percent=5000)
-    await booking.reverse(world.platform.pool, await world.block(before))
+    await booking.reverse(await world.books(), await world.block(before))
     world.shares.missing = ""
     await world.look()
     first, second = (request for request in world.shares.asked if request.request_id == block_hash)
@@ -311,7 +311,8 @@ async def test_a_block_orphaned_after_maturity_is_held_and_not_reversed(world, c
 async def test_two_followers_at_once_book_a_block_once(world):
     """R2: the second sees that the block has moved on."""
     await world.find_block()
-    await asyncio.gather(world.look(), world.look(), world.look())
+    books = await world.books()
+    await asyncio.gather(*(world.follower().look(books) for _ in range(3)))
     assert sum((await immature(world)).values()) == NET
     assert (await world.audit()).is_ok
 
@@ -321,9 +322,9 @@ async def test_a_step_from_an_old_view_is_refused(world):
     block_hash = await world.find_block()
     await world.look()
     seen = await world.block(block_hash)
-    await booking.reverse(world.platform.pool, seen)
+    await booking.reverse(await world.books(), seen)
     with pytest.raises(BlockChanged):
-        await booking.mature(world.platform.pool, seen)
+        await booking.mature(await world.books(), seen)
     assert sum((await immature(world)).values()) == 0
 
 
