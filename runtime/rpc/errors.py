@@ -19,15 +19,18 @@ DOMAIN: Final = "lodepool"
 """What our `ErrorInfo` is marked with."""
 RETRY_AFTER_MS: Final = 1_000
 
-_TEXT_CHARS_MAX = 1_000
-_VIOLATIONS_MAX = 10
+# All of it goes into the trailing metadata, which gRPC may refuse from 8 KiB on; a message may grow threefold there.
+_MESSAGE_BYTES_MAX = 600
+_VIOLATION_BYTES_MAX = 250
+_FIELD_BYTES_MAX = 100
+_VIOLATIONS_MAX = 8
 
 
 class RpcError(Exception):
     """Base of the errors that cross the border; raised itself for a failure of the other side that has no name here.
 
     Args:
-        message: What is wrong, for the caller; more than 1,000 characters are cut off on the wire.
+        message: What is wrong, for the caller; what is longer than 600 bytes is cut off on the wire.
         reason: What is wrong, for programs, in UPPER_SNAKE_CASE; "" means the status code's name.
         metadata: What it is wrong with, for programs. No secrets.
 
@@ -137,14 +140,16 @@ _PLAIN: Final[Mapping[grpc.StatusCode, type[RpcError]]] = {
 
 def to_status(error: RpcError) -> grpc.Status:
     """Return code, message and trailing metadata that carry an error to the caller."""
-    status = status_pb2.Status(code=error.status.value[0], message=error.message[:_TEXT_CHARS_MAX])
+    status = status_pb2.Status(code=error.status.value[0], message=_cut(error.message, _MESSAGE_BYTES_MAX))
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
     status.details.add().Pack(info)
     match error:
         case InvalidArgument():
             request = error_details_pb2.BadRequest()
             for field, problem in error.violations[:_VIOLATIONS_MAX]:
-                request.field_violations.add(field=field, description=problem[:_TEXT_CHARS_MAX])
+                request.field_violations.add(
+                    field=_cut(field, _FIELD_BYTES_MAX), description=_cut(problem, _VIOLATION_BYTES_MAX)
+                )
             status.details.add().Pack(request)
         case Unavailable():
             retry = error_details_pb2.RetryInfo()
@@ -153,6 +158,11 @@ def to_status(error: RpcError) -> grpc.Status:
         case _:
             pass
     return rpc_status.to_status(status)  # type: ignore[no-any-return]  # has no stubs
+
+
+def _cut(text: str, bytes_max: int) -> str:
+    data = text.encode("utf-8", "replace")
+    return data[:bytes_max].decode("utf-8", "ignore") if len(data) > bytes_max else text
 
 
 def translate(error: grpc.aio.AioRpcError) -> RpcError:
