@@ -84,6 +84,16 @@ class Subscription(Protocol):
         """
         ...
 
+    async def lag(self) -> Mapping[int, int]:
+        """Return partition → records that `poll` has not returned yet, of the partitions that this member reads now.
+
+        For people who look on; cost: one question to the server.
+
+        Raises:
+            EventLogUnavailable: When the log is away.
+        """
+        ...
+
     async def close(self) -> None:
         """Give back what the subscription holds."""
         ...

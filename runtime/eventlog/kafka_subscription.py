@@ -160,6 +160,20 @@ class KafkaSubscription:
             partition.partition: place.read_time_ms for partition, place in seats.places.items() if place.read_time_ms
         }
 
+    async def lag(self) -> Mapping[int, int]:
+        """Return how many records of each partition there are still to read."""
+        seats = self._seats
+        if seats is None or not seats.places or self._closing.done():
+            return {}
+        places = dict(seats.places)
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                ends = await call(seats.consumer.end_offsets(list(places)))
+        except (KafkaError, TimeoutError) as error:
+            # Who only looks on does not end the membership: `poll` does that by itself.
+            raise EventLogUnavailable(f"{self.topic}: {str(error) or type(error).__name__}") from error
+        return {partition.partition: max(0, ends[partition] - place.next_offset) for partition, place in places.items()}
+
     async def close(self) -> None:
         """Leave the group; a poll that waits returns empty."""
         if not self._closing.done():

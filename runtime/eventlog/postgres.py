@@ -255,6 +255,14 @@ class PostgresSubscription:
             self._read_time_ms = max(self._read_time_ms, time_ms)
         return {0: self._read_time_ms} if self._read_time_ms else {}
 
+    async def lag(self) -> Mapping[int, int]:
+        """Return how many records there are still to read."""
+        if self._next_offset is None or self._is_closed:
+            return {}
+        _, end_offset = await self._log.end(self.topic)
+        next_offset = self._next_offset
+        return {} if next_offset is None else {0: max(0, end_offset - next_offset)}
+
     async def close(self) -> None:
         """End the subscription; a poll that waits returns empty."""
         self._is_closed = True

@@ -2,8 +2,10 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -14,6 +16,7 @@ from runtime.errors import UserError
 from runtime.logs import log_event
 from runtime.postgres.settings import EMBEDDED, PostgresSettings
 from runtime.process import is_cancelled
+from runtime.telemetry.families import QUICK_S, Histogram
 
 if TYPE_CHECKING:
     from asyncpg.pool import PoolConnectionProxy
@@ -50,6 +53,27 @@ _REFUSED: tuple[type[BaseException], ...] = (
 )
 
 
+@dataclass(slots=True, kw_only=True)
+class Acquisitions:
+    """How this process's tasks came by connections.
+
+    Attributes:
+        waiting: Tasks that wait for one now.
+        acquired_total: Connections lent.
+        failed_total: Times that none could be had.
+        waits: Seconds waited for those that were lent.
+    """
+
+    waiting: int = 0
+    acquired_total: int = 0
+    failed_total: int = 0
+    waits: Histogram = field(default_factory=lambda: Histogram(QUICK_S))
+
+
+ACQUISITIONS = Acquisitions()
+"""Of all pools of the process; asyncpg's pool itself has no place for it."""
+
+
 class DatabaseUnavailable(Exception):
     """Raised when the database cannot be reached or the connection was lost.
 
@@ -82,14 +106,21 @@ async def acquired(pool: Pool, *, timeout_s: float = 10) -> AsyncIterator[Connec
     Raises:
         DatabaseUnavailable: When none can be had in time, or the connection is lost while it is lent.
     """
+    start_s = time.perf_counter()
+    ACQUISITIONS.waiting += 1
     try:
         connection = await pool.acquire(timeout=timeout_s)
+        ACQUISITIONS.acquired_total += 1
+        ACQUISITIONS.waits.observe(time.perf_counter() - start_s)
     except Exception as error:
+        ACQUISITIONS.failed_total += 1
         if is_cancelled():
             raise asyncio.CancelledError from error
         if is_connection_loss(error):
             raise DatabaseUnavailable(_described(error)) from error
         raise
+    finally:
+        ACQUISITIONS.waiting -= 1
     try:
         yield connection
     except _DRIVER as error:
