@@ -40,7 +40,8 @@ from runtime.logs import log_event
 _log = logging.getLogger("lodepool.etcd")
 
 _RENEWALS_PER_TTL = 5
-_RETRY_S = 0.1
+_RETRY_S_MIN = 0.1
+_RETRIES_PER_RENEWAL = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +51,19 @@ class ClaimTiming:
     Attributes:
         ttl_s: T, how long a claim lasts after its last renewal.
         margin_s: M, less than half of it.
+        renewal_s: Time between two renewals; None means a fifth of T. A short one for a long claim makes its loss known
+            soon.
     """
 
     ttl_s: float
     margin_s: float
+    renewal_s: float | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.margin_s < self.ttl_s / 2:
             raise ValueError("the margin is more than 0 and less than half of the time to live")
+        if self.renewal_s is not None and not 0 < self.renewal_s <= self.ttl_s / 2:
+            raise ValueError("the time between renewals is more than 0 and at most half of the time to live")
 
     @property
     def hold_s(self) -> float:
@@ -72,7 +78,12 @@ class ClaimTiming:
     @property
     def renew_s(self) -> float:
         """Return the time between two renewals, and between two looks at another's claim."""
-        return self.ttl_s / _RENEWALS_PER_TTL
+        return self.ttl_s / _RENEWALS_PER_TTL if self.renewal_s is None else self.renewal_s
+
+    @property
+    def retry_s(self) -> float:
+        """Return the time until a call that failed is made again."""
+        return max(_RETRY_S_MIN, self.renew_s / _RETRIES_PER_RENEWAL)
 
 
 class ClaimRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -217,6 +228,7 @@ class Claim:
     async def _renew_until_over(self) -> None:
         clock = self._etcd.clock
         delay_s = self._timing.renew_s
+        is_away = False
         while self.is_held:
             await clock.sleep(min(delay_s, self.left_s))
             if not self.is_held:
@@ -225,8 +237,14 @@ class Claim:
             try:
                 await self._renew_while_held()
             except (EtcdError, TimeoutError) as error:
-                log_event(_log, logging.WARNING, "renewal failed", key=self.key, left_s=self.left_s, error=str(error))
-                delay_s = min(delay_s, _RETRY_S)
+                level = logging.DEBUG if is_away else logging.WARNING
+                log_event(_log, level, "renewal failed", key=self.key, left_s=self.left_s, error=str(error))
+                is_away = True
+                delay_s = min(delay_s, self._timing.retry_s)
+            else:
+                if is_away and self.is_held:
+                    log_event(_log, logging.INFO, "renewed again", key=self.key)
+                is_away = False
         log_event(_log, logging.WARNING, "claim lost", key=self.key, owner=self.record.owner)
 
     async def _renew_while_held(self) -> None:
@@ -260,6 +278,7 @@ async def try_claim(
     entry: Entry | None,
     record: ClaimRecord,
     timing: ClaimTiming,
+    given: tuple[Condition, ...] = (),
     beside: tuple[Operation, ...] = (),
 ) -> Claim | None:
     """Write our record under the key if nobody has written it since it was read.
@@ -273,15 +292,16 @@ async def try_claim(
         entry: What was read there; None when nothing was.
         record: Ours, with a nonce of its own.
         timing: The rule's numbers.
-        beside: More writes for the same transaction.
+        given: More conditions of the same transaction.
+        beside: More writes for it.
 
     Returns:
-        The claim, None when another process was faster.
+        The claim, None when another process was faster or a condition does not hold.
     """
     sent = Stopwatch(etcd.clock)
     condition = absent(key) if entry is None else unchanged(key, entry.mod_revision)
     try:
-        outcome = await etcd.transact([condition], [Put(key=key, value=msgspec.json.encode(record)), *beside])
+        outcome = await etcd.transact([condition, *given], [Put(key=key, value=msgspec.json.encode(record)), *beside])
     except EtcdUnavailable:
         await _withdraw(etcd, key, record)
         raise
