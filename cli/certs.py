@@ -4,7 +4,7 @@ import datetime as dt
 import ipaddress
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -91,8 +91,9 @@ def issue_some(
             files[f"{service}.token.key"] = make_token_key()
         else:
             kept[f"{service}.token.key"] = _read(out / f"{service}.token.key")
-    _write(out, files, force=force)
-    _add_token_keys(out, files | kept)
+    _refuse_overwriting(out, files, force=force)
+    # The public keys come first: whoever reads along knows a key before it is used.
+    _write(out, {JWKS_FILE: _with_token_keys(out, files | kept), **files}, force=True)
     click.echo(f"Made certificates of {', '.join(dict.fromkeys(services))} in {out}, valid for {days} days.")
 
 
@@ -112,7 +113,7 @@ def make_all(out: Path, hosts: Sequence[str], days: int, *, force: bool) -> None
     for service in SERVICES:
         files |= _issue(authority, service, ("localhost", "127.0.0.1", *hosts), days=days)
         files[f"{service}.token.key"] = make_token_key()
-    _write(out, {**files, JWKS_FILE: _encode(_public_keys(files))}, force=force)
+    _write(out, {JWKS_FILE: _encode(_public_keys(files)), **files}, force=force)
     click.echo(f"Made an authority and the certificates of {len(SERVICES)} services in {out}.")
 
 
@@ -251,16 +252,20 @@ def _public_keys(files: Mapping[str, bytes]) -> list[Jwk]:
     return keys
 
 
-def _add_token_keys(folder: Path, files: Mapping[str, bytes]) -> None:
+def _with_token_keys(folder: Path, files: Mapping[str, bytes]) -> bytes:
     known = _read_token_keys(folder)
     kids = {key.kid for key in known}
-    new = [key for key in _public_keys(files) if key.kid not in kids]
-    if new:
-        _write(folder, {JWKS_FILE: _encode([*known, *new])}, force=True)
+    return _encode([*known, *(key for key in _public_keys(files) if key.kid not in kids)])
 
 
 def _encode(keys: Sequence[Jwk]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(Jwks(keys=tuple(keys))), indent=2) + b"\n"
+
+
+def _refuse_overwriting(folder: Path, files: Iterable[str], *, force: bool) -> None:
+    present = [name for name in files if (folder / name).exists()]
+    if present and not force:
+        raise UserError(f"{folder / present[0]} is there already.", "--force replaces it")
 
 
 def _write(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
@@ -269,9 +274,7 @@ def _write(folder: Path, files: Mapping[str, bytes], *, force: bool) -> None:
     Raises:
         UserError: When one is there already and `force` is not set (nothing is written then), or cannot be written.
     """
-    present = [name for name in files if (folder / name).exists()]
-    if present and not force:
-        raise UserError(f"{folder / present[0]} is there already.", "--force replaces it")
+    _refuse_overwriting(folder, files, force=force)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
