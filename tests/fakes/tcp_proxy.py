@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from pathlib import Path
 from typing import Self
 
 _CHUNK_BYTES = 65536
@@ -13,10 +14,13 @@ class TcpProxy:
     `freeze` stops forwarding in both directions and keeps the connections: neither side learns anything, as with a
     cable that was pulled. `thaw` forwards again what has piled up, so that old requests arrive late. `cut` breaks the
     connections and refuses new ones until `thaw`.
+
+    Args:
+        target: A loopback port, or the path of a unix socket.
     """
 
-    def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
+    def __init__(self, target: int | Path) -> None:
+        self._target = target
         self._server: asyncio.Server | None = None
         self._open = asyncio.Event()
         self._open.set()
@@ -68,7 +72,7 @@ class TcpProxy:
             if self._is_cut:
                 return
             await self._open.wait()
-            upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            upstream_reader, upstream_writer = await self._connect()
             writers.append(upstream_writer)
             pumps = [
                 asyncio.ensure_future(self._pump(reader, upstream_writer)),
@@ -87,6 +91,11 @@ class TcpProxy:
             for each in writers:
                 with contextlib.suppress(OSError):
                     each.transport.abort()
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, Path):
+            return await asyncio.open_unix_connection(self._target)
+        return await asyncio.open_connection("127.0.0.1", self._target)
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while data := await reader.read(_CHUNK_BYTES):
