@@ -78,7 +78,7 @@ def issue_some(
     """Make certificates for services, and token keys for those that have none.
 
     To renew a certificate, use --force: the token key stays. To change a token key, add --new-token-key; bring the new
-    tokens.json to all hosts first, then the key to its own; a day later the old key may be deleted from tokens.json.
+    tokens.json to all hosts first, then the key to its own; a few minutes later the old key may be deleted from tokens.json.
     """
     _check_services(services)
     _check_hosts(hosts)
