@@ -111,7 +111,7 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, obje
         share_count = len(records) * options.shares_per_record
         wall_s, cpu_s = time.perf_counter(), time.process_time()
         task = asyncio.create_task(consumer.run())
-        while counters.shares_booked_total < share_count and not task.done():  # noqa: ASYNC110 - counts, not an event
+        while counters.shares_booked_total < share_count and not counters.records_poison_total and not task.done():  # noqa: ASYNC110 - counts, not an event
             await asyncio.sleep(0.005)
         wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
         if task.done():

@@ -126,12 +126,14 @@ class ShareConsumer:
             decoded[record.offset] = refused or _decoded(record)
             await _give_way()
         await self._ensure_keys([entry for entry in decoded.values() if not isinstance(entry, str)])
+        start_s = self._clock.monotonic_s()
         outcomes: list[_Outcome] = []
 
         async def apply(connection: Connection, fresh: Sequence[Record]) -> None:
             outcomes.append(await self._apply(connection, fresh, decoded))
 
         if await apply_batch(self._pool, schema=storage.SCHEMA, records=records, apply=apply):
+            self._counters.batch_durations.observe(self._clock.monotonic_s() - start_s)
             self._report(outcomes[-1])
 
     async def _ensure_keys(self, entries: Sequence[ShareColumns | Mark]) -> None:

@@ -10,14 +10,16 @@ from runtime.logs import log_event
 from runtime.platform import Platform
 from runtime.postgres.migrations import migrate
 from runtime.process import keep_running
-from shares import storage
+from runtime.telemetry import Reading
+from shares import history, storage
 from shares.config import SharesSettings
-from shares.consumer import ShareConsumer
-from shares.metrics import Counters
+from shares.consumer import TOPIC, ShareConsumer
+from shares.metrics import Counters, counted, read_books, read_families
 from shares.retention import prune
 from shares.service import ACCESS, SERVICE_NAME, ShareServicer
 
 SERVICE = "shares"
+ROLL_INTERVAL_S = 30.0
 
 _log = logging.getLogger("lodepool.shares")
 
@@ -49,9 +51,20 @@ async def run(live: Live[SharesSettings], pool_settings: PoolSettings, platform:
                 log_event(_log, logging.INFO, "old slices removed", slice_count=removed)
             await platform.clock.sleep(settings.retention_interval_s)
 
+    async def roll() -> None:
+        while True:
+            await history.roll(platform.pool, now_ms=platform.clock.now_ms())
+            await platform.clock.sleep(ROLL_INTERVAL_S)
+
+    platform.telemetry.register(counted(counters))
+    reading = Reading(
+        SERVICE, read=lambda: read_books(platform.pool, topic=TOPIC), families=read_families, clock=platform.clock
+    )
     offered = [(shares_pb2_grpc.add_ShareServiceServicer_to_server, servicer, SERVICE_NAME)]
     async with platform.serve(SERVICE, offered, access=ACCESS), asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_running("shares consumer", consumer.run, clock=platform.clock))
+        tasks.create_task(platform.telemetry.read(reading))
         tasks.create_task(keep_running("shares retention", retain, clock=platform.clock))
+        tasks.create_task(keep_running("shares history", roll, clock=platform.clock))
         log_event(_log, logging.INFO, "shares service started", coin=pool_settings.coin)
         platform.ready(SERVICE)

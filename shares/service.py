@@ -1,6 +1,6 @@
 """gRPC to domain and back: lodepool.shares.v1.ShareService."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from proto.lodepool.shares.v1 import shares_pb2, shares_pb2_grpc
@@ -10,11 +10,15 @@ from runtime.postgres.transactions import transact
 from runtime.rpc.access import OPERATOR, Access
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
 from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
-from shares import listing, stats
+from shares import history, listing, stats
 from shares.config import SharesSettings
 from shares.consumer import TOPIC
 from shares.domain import NAME_CHARS_MAX, InstanceState
 from shares.errors import WindowConflict, WindowNotReady
+from shares.hashrate import HOUR_WINDOW, WINDOWS
+from shares.history_span import STEPS
+from shares.history_span import Window as HistoryWindow
+from shares.leaders import Ranked, Ranking
 from shares.metrics import Counters
 from shares.storage import list_instances
 from shares.window import WaitRules, Window, WindowKind, WindowRequest
@@ -31,6 +35,10 @@ ACCESS = Access(readers=frozenset({OPERATOR, "gateway"}), writers=frozenset({"re
 """Fixing a window is part of crediting a block."""
 SLICES_DEFAULT = 1000
 SLICES_MAX = 10_000
+RANKING_KEEP_S = 5.0
+"""How old the order of the accounts by hashrate may be."""
+LEADERS_KEEP_S = 30.0
+_DAY_WINDOW = WINDOWS[-1]
 _HEIGHT_MAX = (1 << 63) - 1
 _MINUTE_MAX = (1 << 31) - 1
 _WORK_DIGITS_MAX = 40
@@ -50,6 +58,8 @@ class ShareServicer(shares_pb2_grpc.ShareServiceServicer):
         self._pool = pool
         self._clock = clock
         self._counters = counters
+        self._ranking = Ranking(pool=pool, clock=clock, window=HOUR_WINDOW, keep_s=RANKING_KEEP_S)
+        self._leaders = Ranking(pool=pool, clock=clock, window=_DAY_WINDOW, keep_s=LEADERS_KEEP_S)
         self._rules = WaitRules(
             window_wait_ms=settings.window_wait_s * 1000,
             instance_dead_ms=settings.instance_dead_s * 1000,
@@ -116,9 +126,17 @@ class ShareServicer(shares_pb2_grpc.ShareServiceServicer):
             account = await stats.account_stats(
                 connection, coin=request.coin, account=request.account, now_ms=self._clock.now_ms()
             )
-        if account is None:
-            raise NotFound(f"{request.account} has not mined {request.coin} here")
-        return _account(account)
+            subject = await history.find_subject(connection, coin=request.coin, account=request.account, worker=None)
+            if account is None or subject is None:
+                raise NotFound(f"{request.account} has not mined {request.coin} here")
+            accepted = await history.accepted_in_hour(connection, subject, now_ms=self._clock.now_ms())
+            rejects = await history.last_rejects(connection, subject)
+        message = _account(account)
+        message.accepted_count_1h = accepted
+        for worker in message.workers:
+            if (reject := rejects.get(worker.worker)) is not None:
+                worker.last_reject_time_ms, worker.last_reject_reason = reject.time_ms, reject.reason
+        return message
 
     async def ListAccounts(  # noqa: N802
         self,
@@ -127,23 +145,66 @@ class ShareServicer(shares_pb2_grpc.ShareServiceServicer):
     ) -> shares_pb2.ListAccountsResponse:
         """Return a page of accounts by hashrate."""
         _check_text("coin", request.coin)
-        token = decode_page_token(request.page_token, tuple[str, str])
-        after = None
-        if token is not None:
-            _check_text("page_token", token[1])
-            after = _digits("page_token", token[0]), token[1]
+        page_size = clamp_page_size(request.page_size)
+        order = await self._ranking.order(request.coin)
+        page = order.page(after=_after(request.page_token), size=page_size)
         async with acquired(self._pool) as connection:
-            accounts, last = await stats.list_accounts(
-                connection,
-                coin=request.coin,
-                now_ms=self._clock.now_ms(),
-                page_size=clamp_page_size(request.page_size),
-                after=after,
-            )
+            accounts = await stats.ranked_accounts(connection, order, page)
         return shares_pb2.ListAccountsResponse(
             accounts=map(_account, accounts),
-            next_page_token="" if last is None else encode_page_token((str(last[0]), last[1])),
+            next_page_token=_ranked_token(page, page_size),
         )
+
+    async def ListLeaders(  # noqa: N802
+        self,
+        request: shares_pb2.ListLeadersRequest,
+        context: _Context,  # noqa: ARG002
+    ) -> shares_pb2.ListLeadersResponse:
+        """Return a page of accounts by their work of the last day."""
+        _check_text("coin", request.coin)
+        page_size = clamp_page_size(request.page_size)
+        order = await self._leaders.order(request.coin)
+        page = order.page(after=_after(request.page_token), size=page_size)
+        leaders = [entry for entry in page if entry.work]
+        return shares_pb2.ListLeadersResponse(
+            leaders=[
+                shares_pb2.Leader(
+                    account=entry.account,
+                    work=str(entry.work),
+                    hps=str(
+                        _DAY_WINDOW.hashrate_hps(entry.work, now_ms=order.made_ms, first_share_ms=order.first_share_ms)
+                    ),
+                    worker_count=entry.worker_count,
+                )
+                for entry in leaders
+            ],
+            next_page_token=_ranked_token(leaders, page_size),
+        )
+
+    async def GetHashrateHistory(  # noqa: N802
+        self,
+        request: shares_pb2.GetHashrateHistoryRequest,
+        context: _Context,  # noqa: ARG002
+    ) -> shares_pb2.HashrateHistory:
+        """Return what the pool, an account or a worker has mined over time."""
+        _check_text("coin", request.coin)
+        if request.account:
+            _check_text("account", request.account)
+        worker = request.worker if request.HasField("worker") else None
+        if worker is not None and not request.account:
+            raise InvalidArgument("worker", "needs an account")
+        if worker:
+            _check_text("worker", worker)
+        try:
+            window = HistoryWindow(request.window)
+        except ValueError:
+            raise InvalidArgument("window", "is not one of the windows") from None
+        async with acquired(self._pool) as connection:
+            subject = await history.find_subject(connection, coin=request.coin, account=request.account, worker=worker)
+            if subject is None:
+                raise NotFound(f"{request.account} {worker or ''} has not mined {request.coin} here")
+            points = await history.read(connection, subject, window=window, now_ms=self._clock.now_ms())
+        return shares_pb2.HashrateHistory(interval_s=STEPS[window].span_min * 60, points=map(_point, points))
 
     async def ListSlices(  # noqa: N802
         self,
@@ -278,6 +339,30 @@ def _account(account: stats.AccountStats) -> shares_pb2.AccountStats:
             for worker in account.workers
         ],
         total_work=str(account.total_work),
+    )
+
+
+def _after(page_token: str) -> tuple[int, str] | None:
+    """Return the work and the account of the last entry of the page before."""
+    token = decode_page_token(page_token, tuple[str, str])
+    if token is None:
+        return None
+    _check_text("page_token", token[1])
+    return _digits("page_token", token[0]), token[1]
+
+
+def _ranked_token(page: Sequence[Ranked], page_size: int) -> str:
+    return encode_page_token((str(page[-1].work), page[-1].account)) if len(page) == page_size else ""
+
+
+def _point(point: history.Point) -> shares_pb2.HistoryPoint:
+    return shares_pb2.HistoryPoint(
+        time_ms=point.time_ms,
+        work=str(point.work),
+        hps=str(point.hps),
+        accepted=point.accepted,
+        rejected=point.rejected,
+        worker_count=point.worker_count,
     )
 
 

@@ -1,12 +1,14 @@
 """Read hashrates, counts and totals of the pool, its accounts and workers."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import asyncpg
 
 from runtime.postgres.pool import Connection
-from shares.hashrate import HOUR_WINDOW, RECENT_MS, WINDOWS, Span, tally_starts
+from shares.hashrate import RECENT_MS, WINDOWS, Span, tally_starts
+from shares.leaders import Order, Ranked
 
 _COUNTS = "accepted_count, stale_count, duplicate_count, low_difficulty_count, invalid_count"
 _SUMS = ", ".join(f"coalesce(sum({name}), 0)::bigint AS {name}" for name in _COUNTS.split(", "))
@@ -34,6 +36,8 @@ class Counts:
         )
 
 
+_AccountRow = asyncpg.Record | Mapping[str, Any]
+"""A row with account_id, account and coin_key."""
 Rates = tuple[int, ...]
 """Hashes per second in the order of `hashrate.WINDOWS`."""
 
@@ -160,57 +164,19 @@ async def account_stats(connection: Connection, *, coin: str, account: str, now_
     return found[0]
 
 
-async def list_accounts(
-    connection: Connection, *, coin: str, now_ms: int, page_size: int, after: tuple[int, str] | None
-) -> tuple[list[AccountStats], tuple[int, str] | None]:
-    """Return a page of accounts without workers, greatest work of the last hour first, then by account.
+async def ranked_accounts(connection: Connection, order: Order, page: Sequence[Ranked]) -> list[AccountStats]:
+    """Return the statistics of a page of accounts, without their workers.
 
     Args:
         connection: Any.
-        coin: Coin id.
-        now_ms: The time.
-        page_size: At most this many.
-        after: (work of the last hour, account) of the last row of the page before; None for the first page.
-
-    Returns:
-        The accounts, and the place of the last of them when there may be more.
+        order: The order the page is from; the hashrates are of its moment.
+        page: The accounts.
     """
-    rows = await connection.fetch(
-        """
-        SELECT account_id, account, coin_key, first_share_time_ms, hour_work::text AS hour_work FROM (
-            SELECT account.account_id, account.account, coin.coin_key, coin.first_share_time_ms,
-                coalesce(sum(tally.work), 0) AS hour_work
-            FROM shares.coin JOIN shares.account USING (coin_key) JOIN shares.worker USING (account_id)
-            LEFT JOIN shares.tally
-                ON tally.worker_id = worker.worker_id AND tally.span_min = $2 AND tally.bucket >= $3
-            WHERE coin.coin = $1
-            GROUP BY account.account_id, coin.coin_key
-        ) AS ranked
-        WHERE $4::text IS NULL OR hour_work < $4::text::numeric OR (hour_work = $4::text::numeric AND account > $5)
-        ORDER BY ranked.hour_work DESC, account LIMIT $6
-        """,
-        coin,
-        int(HOUR_WINDOW.span),
-        HOUR_WINDOW.start_bucket(now_ms),
-        None if after is None else str(after[0]),
-        "" if after is None else after[1],
-        page_size,
-    )
-    if not rows:
-        return [], None
-    found = await _accounts(connection, rows, now_ms=now_ms, first_share_ms=rows[0]["first_share_time_ms"])
-    accounts = [
-        AccountStats(
-            account=entry.account,
-            rates=entry.rates,
-            counts=entry.counts,
-            best_hash_work=entry.best_hash_work,
-            total_work=entry.total_work,
-        )
-        for entry in found
-    ]
-    last = (int(rows[-1]["hour_work"]), str(rows[-1]["account"]))
-    return accounts, last if len(rows) == page_size else None
+    if not page:
+        return []
+    rows = [{"account_id": entry.account_id, "account": entry.account, "coin_key": order.coin_key} for entry in page]
+    found = await _accounts(connection, rows, now_ms=order.made_ms, first_share_ms=order.first_share_ms)
+    return [replace(entry, workers=()) for entry in found]
 
 
 async def totals(connection: Connection, *, coin: str) -> Totals:
@@ -264,7 +230,7 @@ async def _pool_rates(connection: Connection, coin: asyncpg.Record, now_ms: int)
 
 
 async def _accounts(
-    connection: Connection, accounts: Sequence[asyncpg.Record], *, now_ms: int, first_share_ms: int
+    connection: Connection, accounts: Sequence[_AccountRow], *, now_ms: int, first_share_ms: int
 ) -> list[AccountStats]:
     """Return the statistics of accounts of one coin, in their order."""
     account_ids = [row["account_id"] for row in accounts]
@@ -281,13 +247,13 @@ async def _accounts(
     for row in workers:
         by_account[row["account_id"]].append(row)
     found = []
-    for row in accounts:
-        owned = by_account[row["account_id"]]
+    for owner in accounts:
+        owned = by_account[owner["account_id"]]
         works = [_works(minutes, tallies, entry["worker_id"]) for entry in owned]
         total = [sum(column) for column in zip(*works, strict=True)] if works else [0] * len(WINDOWS)
         found.append(
             AccountStats(
-                account=row["account"],
+                account=owner["account"],
                 rates=_rates(total, now_ms=now_ms, first_share_ms=first_share_ms),
                 counts=_counts_sum(owned),
                 best_hash_work=max((entry["best_hash_work"] for entry in owned), default=0),

@@ -262,7 +262,7 @@ async def _write_coins(
                 best_worker_id = CASE WHEN $9 > best_hash_work THEN $10 ELSE best_worker_id END,
                 best_hash_work = greatest(best_hash_work, $9),
                 last_share_time_ms = greatest(last_share_time_ms, $11),
-                first_share_time_ms = coalesce(least(nullif(first_share_time_ms, 0), nullif($12, 0)), 0)
+                first_share_time_ms = coalesce(least(nullif(first_share_time_ms, 0), nullif($12::bigint, 0)), 0)
             WHERE coin_key = $1
             """,
             keys.coins[coin],
