@@ -4,7 +4,7 @@ import asyncio
 import logging
 
 from coins.settings import PoolSettings
-from miners import storage
+from miners import metrics, storage
 from miners.config import MinersSettings
 from miners.consumer import MinerConsumer
 from miners.metrics import Counters
@@ -15,6 +15,7 @@ from runtime.logs import log_event
 from runtime.platform import Platform
 from runtime.postgres.migrations import migrate
 from runtime.process import keep_running
+from runtime.telemetry import Reading
 
 SERVICE = "miners"
 
@@ -39,8 +40,16 @@ async def run(live: Live[MinersSettings], pool_settings: PoolSettings, platform:
         counters=counters,
         batch_records_max=settings.batch_records_max,
     )
+    platform.telemetry.register(metrics.counted(counters))
+    reading = Reading(
+        SERVICE,
+        read=lambda: metrics.read_population(platform.pool, now_ms=platform.clock.now_ms()),
+        families=metrics.read_families,
+        clock=platform.clock,
+    )
     offered = [(miners_pb2_grpc.add_MinerServiceServicer_to_server, servicer, SERVICE_NAME)]
     async with platform.serve(SERVICE, offered, access=ACCESS), asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_running("miners consumer", consumer.run, clock=platform.clock))
+        tasks.create_task(platform.telemetry.read(reading))
         log_event(_log, logging.INFO, "miners service started", coin=pool_settings.coin)
         platform.ready(SERVICE)

@@ -1,5 +1,6 @@
 """What can go wrong in payouts."""
 
+from enum import StrEnum
 from uuid import UUID
 
 
@@ -41,15 +42,40 @@ class TermOver(PayoutError):
         self.coin = coin
 
 
+class WaitCause(StrEnum):
+    """Why a payer makes no new batch."""
+
+    HELD = "held"
+    """The operator holds payouts."""
+    SWITCHED_OFF = "switched_off"
+    """The configuration says so."""
+    IN_REVIEW = "in_review"
+    """A batch needs a decision."""
+    FEE = "fee"
+    """The network asks for more than the fee ceiling."""
+    FUNDS = "funds"
+    """The wallet cannot spend enough."""
+    MINERS = "miners"
+    """The miners service does not answer."""
+    NODE = "node"
+    """The node or its wallet fails."""
+    MOVED = "moved"
+    """Somebody else changed a batch; looked at again in the next round."""
+    LEDGER = "ledger"
+    """The ledger refuses."""
+
+
 class Waiting(PayoutError):
     """Raised when the payer has to wait for something; `reason` is the sentence the operator reads.
 
     Attributes:
         reason: What it waits for.
+        cause: Which kind of thing that is.
         is_alarm: True when money stands still until somebody does something.
     """
 
-    def __init__(self, reason: str, *, is_alarm: bool = False) -> None:
+    def __init__(self, reason: str, *, cause: WaitCause, is_alarm: bool = False) -> None:
         super().__init__(reason)
+        self.cause = cause
         self.reason = reason
         self.is_alarm = is_alarm

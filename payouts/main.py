@@ -1,9 +1,12 @@
 """Compose the payout service."""
 
+import asyncio
+
 from coins import registry
 from coins.settings import PoolSettings
 from ledger.storage import migrate_ledger
 from nodes.interface import BitcoinWallet
+from payouts import metrics
 from payouts.config import PayoutSettings
 from payouts.payer import Payer
 from payouts.review import Reviewer
@@ -15,6 +18,7 @@ from runtime.live import Live
 from runtime.platform import Platform
 from runtime.postgres.pool import check_database
 from runtime.process import keep_running
+from runtime.telemetry import Reading
 
 SERVICE = "payouts"
 
@@ -50,7 +54,15 @@ async def run(
         await check_database(platform.pool)
         await platform.exclusive.run(f"{SERVICE}/{coin.coin_id}", payer.run)
 
+    platform.telemetry.register(metrics.counted(payer.metrics, is_payer=lambda: payer.is_active))
+    reading = Reading(
+        SERVICE,
+        read=lambda: metrics.read_standing(platform.pool, coin_id=coin.coin_id, now_ms=platform.clock.now_ms()),
+        families=metrics.read_families,
+        clock=platform.clock,
+    )
     offered = [(add_PayoutServiceServicer_to_server, servicer, SERVICE_NAME)]
-    async with platform.serve(SERVICE, offered, access=ACCESS):
+    async with platform.serve(SERVICE, offered, access=ACCESS), asyncio.TaskGroup() as tasks:
+        tasks.create_task(keep_running("payer", pay, clock=platform.clock))
+        tasks.create_task(platform.telemetry.read(reading))
         platform.ready(SERVICE)
-        await keep_running("payer", pay, clock=platform.clock)

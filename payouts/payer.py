@@ -44,7 +44,7 @@ from payouts.domain import (
     resolutions,
     settlement,
 )
-from payouts.errors import BatchMoved, TermOver, Waiting
+from payouts.errors import BatchMoved, TermOver, WaitCause, Waiting
 from payouts.inspection import find_problem
 from payouts.lock import HeldLock, try_lock
 from payouts.metrics import PayoutMetrics
@@ -153,18 +153,20 @@ class Payer:
         lock = self._held()
         await lock.check()
         self.metrics.rounds += 1
+        cause: WaitCause | None = None
         reason, is_alarm = "", False
         try:
             await self._follow()
             reason = await self._pay()
         except Waiting as waiting:
-            reason, is_alarm = waiting.reason, waiting.is_alarm
+            reason, cause, is_alarm = waiting.reason, waiting.cause, waiting.is_alarm
         except NodeError as error:
-            reason, is_alarm = str(error), True
+            reason, cause, is_alarm = str(error), WaitCause.NODE, True
         except BatchMoved as error:
-            reason = f"{error}; looked at again in the next round"
+            reason, cause = f"{error}; looked at again in the next round", WaitCause.MOVED
         except LedgerError as error:
-            reason, is_alarm = f"the ledger refuses: {error}", True
+            reason, cause, is_alarm = f"the ledger refuses: {error}", WaitCause.LEDGER, True
+        self.metrics.wait_cause = cause
         await self._note_waiting(reason, is_alarm=is_alarm)
         return reason
 
@@ -268,9 +270,9 @@ class Payer:
         await self._checkpoint(Arrow.CHOSEN)
         async with self._held().transaction():
             if (await storage.payer_row(self._conn, self._coin.coin_id, for_share=True)).is_held:
-                raise Waiting("payouts were held meanwhile")
+                raise Waiting("payouts were held meanwhile", cause=WaitCause.HELD)
             if not self._settings.is_enabled:
-                raise Waiting("payouts were switched off meanwhile")
+                raise Waiting("payouts were switched off meanwhile", cause=WaitCause.SWITCHED_OFF)
             await storage.insert_batch(
                 self._conn,
                 batch_id=batch_id,
@@ -289,12 +291,16 @@ class Payer:
 
     async def _refuse_while_stopped(self, row: storage.PayerRow) -> None:
         if row.is_held:
-            raise Waiting(f"payouts are held by the operator: {row.hold_reason}")
+            raise Waiting(f"payouts are held by the operator: {row.hold_reason}", cause=WaitCause.HELD)
         if not self._settings.is_enabled:
-            raise Waiting("payouts are switched off in the configuration")
+            raise Waiting("payouts are switched off in the configuration", cause=WaitCause.SWITCHED_OFF)
         in_review = await storage.review_batch(self._conn, self._coin.coin_id)
         if in_review is not None:
-            raise Waiting(f"batch {in_review.batch_id} is in review: {in_review.reason}", is_alarm=True)
+            raise Waiting(
+                f"batch {in_review.batch_id} is in review: {in_review.reason}",
+                cause=WaitCause.IN_REVIEW,
+                is_alarm=True,
+            )
 
     async def _note_isolated(self, choice: Choice) -> None:
         """Keep those that cannot be paid apart, and say so once (P6)."""
@@ -313,7 +319,9 @@ class Payer:
         if rate is None:
             asked = self._settings.fee_rate_sat_per_kvb if estimate is None else estimate
             raise Waiting(
-                f"a fee rate of {asked} sat/kvB is needed, the ceiling is {policy.rate_max_sat_per_kvb}", is_alarm=True
+                f"a fee rate of {asked} sat/kvB is needed, the ceiling is {policy.rate_max_sat_per_kvb}",
+                cause=WaitCause.FEE,
+                is_alarm=True,
             )
         return rate
 
@@ -329,7 +337,9 @@ class Payer:
             available = await self._wallet.balance_atomic()
         if available < wanted:
             raise Waiting(
-                f"the wallet can spend {available}, the batch and its fee ceiling need {wanted}", is_alarm=True
+                f"the wallet can spend {available}, the batch and its fee ceiling need {wanted}",
+                cause=WaitCause.FUNDS,
+                is_alarm=True,
             )
 
     async def _sign(self, batch: Batch) -> None:
@@ -346,7 +356,9 @@ class Payer:
             )
         except InsufficientFunds as error:
             raise Waiting(
-                f"the wallet has not enough to build batch {batch.batch_id}: {error}", is_alarm=True
+                f"the wallet has not enough to build batch {batch.batch_id}: {error}",
+                cause=WaitCause.FUNDS,
+                is_alarm=True,
             ) from error
         except NodeRpcError as error:
             if error.code in _REFUSED_TO_BUILD:

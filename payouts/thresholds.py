@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from payouts.errors import Waiting
+from payouts.errors import WaitCause, Waiting
 from proto.lodepool.miners.v1 import miners_pb2, miners_pb2_grpc
 from runtime.rpc.client import RpcClients, call
 from runtime.rpc.errors import RpcError
@@ -47,6 +47,9 @@ class MinerServiceThresholds:
                     stub.BatchGetAccounts, request, timeout_s=self._timeout_s
                 )
             except RpcError as error:
-                raise Waiting(f"the miner service does not tell the accounts' thresholds: {error.message}") from error
+                raise Waiting(
+                    f"the miner service does not tell the accounts' thresholds: {error.message}",
+                    cause=WaitCause.MINERS,
+                ) from error
             found.update((entry.account, entry.payout_threshold_atomic) for entry in answer.accounts)
         return found

@@ -126,6 +126,7 @@ class Follower:
         )
         async with acquired(self._pool) as conn:
             blocks = await storage.followed(conn, self._coin.coin_id, down_to_height=down_to)
+        self._counters.looked_s = self._clock.now_s()
         self._counters.blocks_held = sum(bool(block.hold_reason) for block in blocks)
         is_open = any(block.status is Status.CANDIDATE or block.hold_reason for block in blocks)
         if info.tip_hash_hex == self._settled_tip and not is_open:

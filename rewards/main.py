@@ -7,6 +7,7 @@ from coins.bitcoin.address import decode
 from coins.settings import PoolSettings
 from ledger.storage import migrate_ledger
 from proto.lodepool.rewards.v1.rewards_pb2_grpc import add_RewardServiceServicer_to_server
+from rewards import metrics
 from rewards.config import RewardsSettings
 from rewards.consumer import BlockConsumer
 from rewards.follower import ChainReader, Follower
@@ -18,6 +19,7 @@ from runtime.platform import Platform
 from runtime.postgres.migrations import migrate
 from runtime.postgres.pool import check_database
 from runtime.process import keep_running
+from runtime.telemetry import Reading
 
 SERVICE = "rewards"
 
@@ -58,6 +60,13 @@ async def run(live: Live[RewardsSettings], pool_settings: PoolSettings, platform
         await check_database(platform.pool)
         await platform.exclusive.run(f"{SERVICE}/{coin.coin_id}", follower.run)
 
+    platform.telemetry.register(metrics.counted(counters))
+    reading = Reading(
+        SERVICE,
+        read=lambda: metrics.read_standing(platform.pool, coin_id=coin.coin_id),
+        families=metrics.read_families,
+        clock=platform.clock,
+    )
     offered = [(add_RewardServiceServicer_to_server, service, FULL_NAME)]
     async with platform.serve(SERVICE, offered, access=ACCESS), asyncio.TaskGroup() as tasks:
         tasks.create_task(
@@ -68,4 +77,5 @@ async def run(live: Live[RewardsSettings], pool_settings: PoolSettings, platform
             )
         )
         tasks.create_task(keep_running("rewards follower", follow, clock=platform.clock))
+        tasks.create_task(platform.telemetry.read(reading))
         platform.ready(SERVICE)

@@ -13,7 +13,7 @@ from coins.bitcoin.transaction import parse_transaction
 from nodes.faults import Fault, FaultKind
 from nodes.interface import AddressInfo, BroadcastOutcome, SignedTransaction
 from payouts.domain import Arrow, BatchStatus
-from payouts.errors import PayerLockLost, Waiting
+from payouts.errors import PayerLockLost, WaitCause, Waiting
 from payouts.lock import LOCK_NAMESPACE
 from runtime.exclusive import Alone
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
@@ -273,7 +273,9 @@ async def test_accounts_are_paid_at_their_own_thresholds(world: World) -> None:
 
 async def test_thresholds_that_cannot_be_had_make_payouts_wait_instead_of_taking_the_default(world: World) -> None:
     await world.miner(2_000_000)
-    world.thresholds.failure = Waiting("the miner service does not tell the accounts' thresholds: away")
+    world.thresholds.failure = Waiting(
+        "the miner service does not tell the accounts' thresholds: away", cause=WaitCause.MINERS
+    )
 
     assert "away" in await world.round()
 
