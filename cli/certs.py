@@ -33,7 +33,9 @@ from runtime.rpc.tokens import Jwk, Jwks, jwk_of
 SERVICES: Final = (
     "stratum", "shipper", "shares", "miners", "rewards", "payouts", "gateway", "notifier", "users", "cli",
 )  # fmt: skip
-"""Everything that has a certificate."""
+"""Everything that has a certificate and a token key."""
+ETCD: Final = ("etcd", "root")
+"""What has a certificate only: etcd's members, and its administrator."""
 JWKS_FILE: Final = "tokens.json"
 AUTHORITY: Final = "ca"
 
@@ -77,8 +79,11 @@ def issue_some(
 ) -> None:
     """Make certificates for services, and token keys for those that have none.
 
+    Besides the services there are `etcd` for etcd's members (name their hosts with --host) and `root` for whoever sets
+    up etcd's users.
+
     To renew a certificate, use --force: the token key stays. To change a token key, add --new-token-key; bring the new
-    tokens.json to all hosts first, then the key to its own; a few minutes later the old key may be deleted from tokens.json.
+    tokens.json to all hosts first, then the key to its own; a few minutes later the old key may be deleted from it.
     """
     _check_services(services)
     _check_hosts(hosts)
@@ -87,6 +92,8 @@ def issue_some(
     kept: dict[str, bytes] = {}
     for service in dict.fromkeys(services):
         files |= _issue(authority, service, hosts, days=days)
+        if service in ETCD:
+            continue
         if new_token_key or not (out / f"{service}.token.key").exists():
             files[f"{service}.token.key"] = make_token_key()
         else:
@@ -105,14 +112,15 @@ def issue_some(
 def make_all(out: Path, hosts: Sequence[str], days: int, *, force: bool) -> None:
     """Make everything at once: an authority, and a certificate and a token key for each service and for `cli`.
 
-    The certificates' common names are the services' names, so that they serve as etcd's users as well.
+    The certificates' common names are the services' names, so that they serve as etcd's users as well; `etcd` is for
+    etcd's own members, `root` for whoever sets up its users.
     """
     _check_hosts(hosts)
     authority = make_authority()
     files = _authority_files(authority)
-    for service in SERVICES:
+    for service in (*SERVICES, *ETCD):
         files |= _issue(authority, service, ("localhost", "127.0.0.1", *hosts), days=days)
-        files[f"{service}.token.key"] = make_token_key()
+    files |= {f"{service}.token.key": make_token_key() for service in SERVICES}
     _write(out, {JWKS_FILE: _encode(_public_keys(files)), **files}, force=force)
     click.echo(f"Made an authority and the certificates of {len(SERVICES)} services in {out}.")
 
@@ -184,8 +192,8 @@ def _further(hosts: Sequence[str]) -> str:
 
 def _check_services(services: Sequence[str]) -> None:
     for service in services:
-        if service not in SERVICES:
-            raise UserError(f'There is no service called "{service}".', f"one of {', '.join(SERVICES)}")
+        if service not in (*SERVICES, *ETCD):
+            raise UserError(f'There is no service called "{service}".', f"one of {', '.join((*SERVICES, *ETCD))}")
 
 
 def _check_hosts(hosts: Sequence[str]) -> None:

@@ -74,10 +74,13 @@ async def test_instances_come_and_go(etcd: EtcdClient) -> None:
                     await eventually(lambda: names(directory) == ["a", "b"], what="a and b")
                     assert directory.target("who") == "ipv4:127.0.0.1:1,127.0.0.1:2"
                     assert directory.instances("who")[0] == instance("a", port=1)
+                    assert directory.members("who") == {"a": "127.0.0.1:1", "b": "127.0.0.1:2"}
                 # Leaving takes effect at once, not when the lease expires.
                 await eventually(lambda: names(directory) == ["b"], timeout_s=1, what="only b")
             await eventually(lambda: seen == [[], ["b"], ["a", "b"], ["b"], []], what="all changes")
         assert directory.services() == ()
+        assert directory.members("who") == {}
+        assert directory.members("me") == {"me": "unix:/run/me.sock"}
         assert directory.target("who") == "ipv4:127.0.0.1:2"
         assert directory.target("me") == "unix:/run/me.sock"
 

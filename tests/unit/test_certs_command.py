@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
-from cli.certs import SERVICES, certs
+from cli.certs import ETCD, SERVICES, certs
 from runtime.errors import UserError
 from runtime.rpc.identity import Identity, load_identity
 from runtime.rpc.settings import RpcSettings
@@ -62,7 +62,7 @@ def test_private_keys_are_for_their_owner_only(tmp_path: Path) -> None:
     made("dev", "--out", tmp_path)
     made("issue", "shares", "--out", tmp_path, "--force", "--new-token-key")
     keys = list(tmp_path.glob("*.key"))
-    assert len(keys) == 1 + 2 * len(SERVICES)
+    assert len(keys) == 1 + 2 * len(SERVICES) + len(ETCD)
     assert {stat.S_IMODE(path.stat().st_mode) for path in keys} == {0o600}
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
 
