@@ -63,6 +63,17 @@ _FILL = (
     SELECT worker_id, span, $1::integer / span - back, 1000000000
     FROM shares.worker, (VALUES (10, 12), (60, 30)) AS spans(span, kept), generate_series(0, kept) AS back
     """,
+    """
+    INSERT INTO shares.history (
+        coin_key, account_id, worker_id, span_min, bucket, work, accepted_count, rejected_count, worker_count
+    )
+    SELECT 1, account_id, worker_id, span, ($1::integer / 10 - 1) * 10 / span - back, 1000000000, 60, 1, 1
+    FROM (
+        SELECT account_id, worker_id FROM shares.worker
+        UNION ALL SELECT account_id, 0 FROM shares.account
+        UNION ALL SELECT 0, 0
+    ) AS subjects, (VALUES (10, 144), (60, 168), (360, 364)) AS spans(span, kept), generate_series(0, kept) AS back
+    """,
 )
 
 
@@ -87,6 +98,7 @@ async def fill(pool: Pool, options: argparse.Namespace, *, now_ms: int) -> None:
         (options.workers, options.accounts, now_ms),
         (minute, days_min, 1, asked, MINUTES_PER_HEIGHT),
         (minute, MINUTES_PER_HEIGHT, days_min),
+        (minute,),
         (minute,),
     )
     async with pool.acquire() as connection:
@@ -140,12 +152,29 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, obje
             name = f"account{number % options.accounts_asked + 1}"
             return stub.ListSlices(shares_pb2.ListSlicesRequest(coin=COIN, account=name, page_size=100))
 
+        def history(number: int) -> Awaitable[object]:
+            name = f"account{number % options.accounts_asked + 1}"
+            request = shares_pb2.GetHashrateHistoryRequest(
+                coin=COIN, account=name, window=shares_pb2.HISTORY_WINDOW_QUARTER
+            )
+            return stub.GetHashrateHistory(request)
+
         height = clock.now_ms() // 60_000 // MINUTES_PER_HEIGHT - 10
         return {
             "workers": options.workers,
             "accounts": options.accounts,
             "slices": await pool.fetchval("SELECT count(*) FROM shares.slice"),
             "account_stats_ms": await timed(account, options.calls),
+            "account_history_90d_ms": await timed(history, options.calls),
+            "pool_history_90d_ms": await timed(
+                lambda _: stub.GetHashrateHistory(
+                    shares_pb2.GetHashrateHistoryRequest(coin=COIN, window=shares_pb2.HISTORY_WINDOW_QUARTER)
+                ),
+                options.calls,
+            ),
+            "leaders_ms": await timed(
+                lambda _: stub.ListLeaders(shares_pb2.ListLeadersRequest(coin=COIN)), options.calls // 10
+            ),
             "account_slices_page_ms": await timed(slices, options.calls),
             "pool_stats_ms": await timed(
                 lambda _: stub.GetPoolStats(shares_pb2.GetPoolStatsRequest(coin=COIN, round_start_height=height)),
