@@ -17,7 +17,7 @@ from runtime.logs import log_event
 from runtime.postgres.embedded import EmbeddedPostgres
 from runtime.postgres.settings import EMBEDDED
 from runtime.supervisor import ChildFailed, ChildProcess, Supervisor
-from stratum.supervisor import child_specs, require_free_port
+from stratum.supervisor import child_specs, module_command, require_free_port
 
 _log = logging.getLogger("lodepool.pool")
 
@@ -65,7 +65,7 @@ class LocalPool:
             command=(sys.executable, "-m", "cli.office", "--config", str(self._settings.path)),
             environment=environment,
         )
-        specs = [office, *child_specs(self._settings.stratum, self._settings.path, environment=environment)]
+        specs = [office, *child_specs(self._settings.stratum, module_command(self._settings.path), environment)]
         try:
             for spec in specs:
                 await self._supervisor.start(spec, timeout_s=START_TIMEOUT_S)

@@ -14,7 +14,6 @@ from coins.settings import PoolSettings
 from nodes.settings import NodeSettings
 from runtime.config import decode_section, load_toml
 from runtime.errors import ConfigError
-from runtime.postgres.settings import PostgresSettings
 
 SCHEMES = ("pplns", "prop", "solo")
 MIB = 1024 * 1024
@@ -48,11 +47,14 @@ class StratumSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         scheme_default: Scheme of those who do not choose.
         bad_lines_max: Malformed lines of a connection before its address is banned.
         ban_s: How long a ban lasts.
+        bans: Addresses or networks that are turned away for as long as they are listed here.
         journal_fsync_ms: How often the journal is forced to disk; bounds what a power failure can take.
         journal_segment_bytes: Size at which a new journal file begins.
         journal_bytes_max: Unshipped journal of one worker above which shares are refused.
         verify_threads: Threads that verify slow hashes (scrypt); None means one per core.
         proxy_sources: Addresses or networks whose PROXY protocol header is believed (and required).
+        prefix_lease_s: On a cluster, how long a worker serves on without etcd: its share of the search space is its
+            own for so long after etcd was last heard. The same for all workers.
 
     Raises:
         ValueError: If values contradict each other; msgspec reports it as a validation error.
@@ -67,6 +69,7 @@ class StratumSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
             "retarget_interval_s",
             "bad_lines_max",
             "ban_s",
+            "bans",
         }
     )
 
@@ -90,11 +93,13 @@ class StratumSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     scheme_default: str = "pplns"
     bad_lines_max: _Count = 16
     ban_s: _Seconds = 600
+    bans: Annotated[tuple[str, ...], msgspec.Meta(max_length=10_000)] = ()
     journal_fsync_ms: Annotated[int, msgspec.Meta(ge=1, le=60_000)] = 100
     journal_segment_bytes: Annotated[int, msgspec.Meta(ge=4096, le=1024 * MIB)] = 16 * MIB
     journal_bytes_max: Annotated[int, msgspec.Meta(ge=65_536)] = 1024 * MIB
     verify_threads: Annotated[int, msgspec.Meta(ge=1, le=256)] | None = None
     proxy_sources: tuple[str, ...] = ()
+    prefix_lease_s: Annotated[float, msgspec.Meta(ge=300, le=30 * 86_400)] = 86_400
 
     def __post_init__(self) -> None:
         for scheme in self.schemes_allowed:
@@ -116,16 +121,23 @@ class StratumSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                 f"journal_bytes_max: {self.journal_bytes_max} is less than two segments of journal_segment_bytes; "
                 "a segment is deleted only as a whole, so shares would be refused for ever"
             )
-        for source in self.proxy_sources:
-            try:
-                ip_network(source, strict=False)
-            except ValueError as error:
-                raise ValueError(f"proxy_sources: {error}") from error
+        _require_networks("proxy_sources", self.proxy_sources)
+        _require_networks("bans", self.bans)
+
+
+def _require_networks(name: str, texts: tuple[str, ...]) -> None:
+    for text in texts:
+        try:
+            ip_network(text, strict=False)
+        except ValueError:
+            raise ValueError(
+                f"{name}: {text!r} is neither an IP address nor a network, expected 203.0.113.7 or 2001:db8::/32"
+            ) from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessSettings:
-    """What a stratum process reads from the configuration file.
+    """What a stratum process reads from the configuration beside its own section.
 
     Attributes:
         coin: The coin that `pool.coin` names.
@@ -136,16 +148,16 @@ class ProcessSettings:
     data_dir: Path
     pool: PoolSettings
     nodes: tuple[NodeSettings, ...]
-    postgres: PostgresSettings
-    stratum: StratumSettings
 
 
 class _Nodes(msgspec.Struct, frozen=True, kw_only=True):
     nodes: tuple[NodeSettings, ...] = ()
 
 
-def load_process_settings(path: Path, *, environment: Mapping[str, str] | None = None) -> ProcessSettings:
-    """Read the sections a stratum process needs; other sections are somebody else's.
+def load_process_settings(
+    path: Path, *, environment: Mapping[str, str] | None = None
+) -> tuple[ProcessSettings, StratumSettings]:
+    """Read the sections a stratum worker needs; other sections are somebody else's.
 
     A relative `pool.data_dir` is relative to the file.
 
@@ -157,11 +169,10 @@ def load_process_settings(path: Path, *, environment: Mapping[str, str] | None =
     nodes = decode_section({"nodes": tree.get("nodes", [])}, "", _Nodes, environment=environment).nodes
     if not nodes:
         raise ConfigError("nodes", "there is none", "at least one [[nodes]] table with the url of a node")
-    return ProcessSettings(
+    settings = ProcessSettings(
         coin=registry.get(pool.coin),
         data_dir=(path.absolute().parent / pool.data_dir).resolve(),
         pool=pool,
         nodes=nodes,
-        postgres=decode_section(tree, "postgres", PostgresSettings, environment=environment),
-        stratum=decode_section(tree, "stratum", StratumSettings, environment=environment),
     )
+    return settings, decode_section(tree, "stratum", StratumSettings, environment=environment)

@@ -84,5 +84,17 @@ class ExtranonceExhausted(StratumError):
     """Raised when every extranonce1 of the process is in use."""
 
 
+class PrefixLost(StratumError):
+    """Raised when the process's piece of the search space may be another's by now: it must start anew with another.
+
+    Attributes:
+        prefix: The piece.
+    """
+
+    def __init__(self, prefix: int) -> None:
+        super().__init__(f"prefix {prefix:04x} is lost")
+        self.prefix = prefix
+
+
 class PoolCannotStart(UserError):
     """Raised when a stratum process must not or cannot begin to serve."""

@@ -1,7 +1,45 @@
-"""Decide which connections may come in: limits and bans."""
+"""Decide which connections may come in: limits, bans, and the operator's list."""
+
+from collections.abc import Iterable
+from ipaddress import ip_address, ip_network
 
 BANS_MAX = 100_000
 """More bans than this and the oldest are forgotten: memory is bounded whatever comes."""
+
+LISTED = "banned by the pool's operator"
+
+
+class AddressList:
+    """Addresses and networks; the question costs one look-up for each length of prefix among them.
+
+    Args:
+        texts: "203.0.113.7", "2001:db8::/32".
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self._networks: dict[tuple[int, int], set[int]] = {}
+        for text in texts:
+            network = ip_network(text, strict=False)
+            shift = network.max_prefixlen - network.prefixlen
+            found = self._networks.setdefault((network.version, shift), set())
+            found.add(int(network.network_address) >> shift)
+
+    def __contains__(self, address: str) -> bool:
+        if not self._networks:
+            return False
+        try:
+            parsed = ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        number = int(parsed)
+        return any(
+            version == parsed.version and number >> shift in found for (version, shift), found in self._networks.items()
+        )
+
+
+def plain_address(address: str) -> str:
+    """Return an IPv4 address that came in over IPv6 (::ffff:203.0.113.7) as what it is."""
+    return address[7:] if address.startswith("::ffff:") and "." in address else address
 
 
 class Gate:
@@ -11,15 +49,28 @@ class Gate:
         sessions_max: Connections altogether.
         sessions_per_address_max: Connections from one address.
         ban_s: How long a ban lasts.
+        bans: Addresses and networks that are turned away.
     """
 
-    def __init__(self, *, sessions_max: int, sessions_per_address_max: int, ban_s: float) -> None:
+    def __init__(
+        self, *, sessions_max: int, sessions_per_address_max: int, ban_s: float, bans: Iterable[str] = ()
+    ) -> None:
         self._sessions_max = sessions_max
         self._sessions_per_address_max = sessions_per_address_max
         self._ban_s = ban_s
         self._counts: dict[str, int] = {}
         self._bans: dict[str, tuple[float, str]] = {}
+        self._listed = AddressList(bans)
         self.session_count = 0
+
+    def set_bans(self, *, ban_s: float, bans: Iterable[str]) -> None:
+        """Take another list, and another length for the bans to come."""
+        self._ban_s = ban_s
+        self._listed = AddressList(bans)
+
+    def is_listed(self, address: str) -> bool:
+        """Return whether the operator keeps an address out."""
+        return address in self._listed
 
     def enter(self, address: str, now_s: float) -> str:
         """Let a connection in; otherwise say why not, and count nothing.
@@ -27,6 +78,8 @@ class Gate:
         Returns:
             Empty when it is in; `leave` must be called once for it.
         """
+        if address in self._listed:
+            return LISTED
         ban = self._bans.get(address)
         if ban is not None:
             until_s, reason = ban

@@ -34,6 +34,7 @@ WAITING_SHARES_MAX: Final = 20_000
 """Shares that may wait for a slow hash; beyond this they are refused, or memory would go."""
 CHUNK_SHARES_MAX: Final = 32
 """Shares hashed in one call of a thread: at about 60 µs a hash, 2 ms until the answers go out."""
+LOST: Final = "this process has lost its piece of the search space, connect again"
 _WIRES_MAX: Final = 65_536
 
 _log = logging.getLogger("lodepool.stratum")
@@ -50,7 +51,8 @@ class Origin(Protocol):
 
 
 _Row: TypeAlias = tuple[Origin, int | bytes, Submitter, int, int, int, RejectReason | None, Candidate | None]
-_Waiting: TypeAlias = tuple[Origin, int | bytes, Candidate]
+_Waiting: TypeAlias = tuple[Origin, int | bytes, Candidate, float]
+"""The last one is when it came, by the monotonic clock."""
 FoundHandler: TypeAlias = Callable[[events_pb2.BlockFound], Callable[[], None]]
 """Puts a block on disk and begins to submit it; what it returns is called once the find is in the journal."""
 
@@ -73,6 +75,7 @@ class Intake:
         metrics: What to count.
         on_found: Takes found blocks.
         on_retarget: Told of connections whose difficulty should change at once.
+        is_held: Returns whether our piece of the search space is still ours; asked once before each write.
     """
 
     def __init__(
@@ -88,6 +91,7 @@ class Intake:
         metrics: StratumMetrics,
         on_found: FoundHandler,
         on_retarget: Callable[[Origin], None],
+        is_held: Callable[[], bool],
     ) -> None:
         self._journal = journal
         self._jobs = jobs
@@ -99,6 +103,7 @@ class Intake:
         self._metrics = metrics
         self._on_found = on_found
         self._on_retarget = on_retarget
+        self._is_held = is_held
         self._loop = asyncio.get_running_loop()
         self._is_flush_due = False
         self._rows: list[_Row] = []
@@ -108,11 +113,16 @@ class Intake:
         self._hashing: set[asyncio.Future[list[tuple[int, bytes]]]] = set()
         self._wires: dict[Submitter, bytes] = {}
         self._is_full = False
+        self._turn_s = 0.0
         self.refusing_reason = ""
         self.last_seq = 0
 
     def submit(self, origin: Origin, submit: Submit | OddSubmit) -> None:
         """Take one share; its answer follows at the end of the turn, or when it is hashed."""
+        if not self._is_flush_due:
+            self._is_flush_due = True
+            self._turn_s = time.monotonic()
+            self._loop.call_soon(self.flush)
         examined = examine(origin.session, submit, self._jobs.by_id)
         if isinstance(examined, Candidate):
             if self._is_slow:
@@ -122,9 +132,6 @@ class Intake:
                 self._settle(origin, submit.id, examined, verdict, pow_hash)
         else:
             self._reject(origin, submit.id, examined)
-        if not self._is_flush_due:
-            self._is_flush_due = True
-            self._loop.call_soon(self.flush)
 
     def _reject(self, origin: Origin, request_id: int | bytes, rejected: Rejected) -> None:
         if rejected.submitter is None:
@@ -141,6 +148,7 @@ class Intake:
         self._finds.append((payload, on_recorded))
         if not self._is_flush_due:
             self._is_flush_due = True
+            self._turn_s = time.monotonic()
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
@@ -189,7 +197,7 @@ class Intake:
             self._metrics.overloaded += 1
             self._loose.append((origin, rejected_line(request_id, RejectReason.OVERLOADED)))
         else:
-            self._waiting.append((origin, request_id, candidate))
+            self._waiting.append((origin, request_id, candidate, self._turn_s))
 
     def _dispatch(self) -> None:
         """Give waiting shares to the threads that are free, so that all of them have about the same."""
@@ -203,7 +211,8 @@ class Intake:
 
     def _hashed(self, chunk: list[_Waiting], done: "asyncio.Future[list[tuple[int, bytes]]]") -> None:
         self._hashing.discard(done)
-        for (origin, request_id, candidate), (verdict, pow_hash) in zip(chunk, done.result(), strict=True):
+        self._metrics.answer_s.observe(time.monotonic() - chunk[0][3])
+        for (origin, request_id, candidate, _), (verdict, pow_hash) in zip(chunk, done.result(), strict=True):
             self._settle(origin, request_id, candidate, verdict, pow_hash)
         self.flush()
 
@@ -246,7 +255,10 @@ class Intake:
     def _record(self) -> None:
         rows, self._rows = self._rows, []
         finds, self._finds = self._finds, []
-        if rows and self._is_full:
+        if rows and not self._is_held():
+            self._refuse(rows, LOST)
+            rows = []
+        elif rows and self._is_full:
             self._refuse(rows, self.refusing_reason)
             rows = []
         payloads = [
@@ -333,6 +345,8 @@ class Intake:
 
     def _answer(self, rows: list[_Row]) -> None:
         now_s = time.monotonic()
+        if not self._is_slow and self._turn_s:
+            self._metrics.answer_s.observe(now_s - self._turn_s)
         replies: dict[Origin, bytes] = {}
         shares = self._metrics.shares
         accepted_count = 0
@@ -368,7 +382,7 @@ class Intake:
 def _hash_chunk(chunk: list[_Waiting]) -> list[tuple[int, bytes]]:
     """Hash in a thread: one call for each job among the shares, answers in the order of the shares."""
     places: dict[Job, list[int]] = {}
-    for place, (_, _, candidate) in enumerate(chunk):
+    for place, (_, _, candidate, _) in enumerate(chunk):
         places.setdefault(candidate.job, []).append(place)
     answers: list[tuple[int, bytes]] = [(0, b"")] * len(chunk)
     for job, own in places.items():

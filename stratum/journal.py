@@ -125,6 +125,16 @@ class JournalWriter:
                 total += path.stat().st_size
         return total
 
+    @property
+    def end(self) -> tuple[int, int]:
+        """Return how far it goes: number of the segment, bytes in it."""
+        return self._segment_number, self._segment_bytes
+
+    @property
+    def folder(self) -> Path:
+        """Return the instance's folder."""
+        return self._dir
+
     def close(self) -> None:
         """Sync, and let go of the lock: the shipper takes it that the instance is gone."""
         try:

@@ -9,7 +9,7 @@ from typing import Final, cast
 
 from runtime.logs import log_event
 from stratum.errors import ProtocolError
-from stratum.gate import Gate
+from stratum.gate import LISTED, Gate, plain_address
 from stratum.intake import Intake, Origin
 from stratum.jobs.job import Job
 from stratum.jobs.store import JobStore
@@ -23,6 +23,8 @@ BUCKETS: Final = 40
 """Every connection is looked at once in BUCKETS / TICKS_PER_S seconds, 4 s."""
 REISSUE_INTERVAL_S: Final = 5.0
 """A job made only to announce difficulties comes this often at most: past jobs are few (S5)."""
+RULES_AT_ONCE: Final = 500
+"""Connections that get new rules in one turn of the event loop."""
 SEND_BUFFER_BYTES_MAX: Final = 64 * 1024
 """More unread answers than this and we stop reading from the peer."""
 SEND_STALLED_S_MAX: Final = 30.0
@@ -44,6 +46,7 @@ class Hub:
         jobs: The jobs.
         metrics: What to count.
         proxy_sources: Networks whose PROXY header is believed.
+        is_held: Returns whether our piece of the search space is still ours.
     """
 
     def __init__(
@@ -54,6 +57,7 @@ class Hub:
         jobs: JobStore,
         metrics: StratumMetrics,
         proxy_sources: tuple[IPv4Network | IPv6Network, ...],
+        is_held: Callable[[], bool],
     ) -> None:
         self.rules = rules
         self.gate = gate
@@ -67,6 +71,9 @@ class Hub:
         self._retargets: set[Connection] = set()
         self._reissued_s = 0.0
         self._intake: Intake | None = None
+        self._is_held = is_held
+        self._unruled: list[Connection] = []
+        self._is_ruling = False
 
     @property
     def intake(self) -> Intake:
@@ -104,7 +111,10 @@ class Hub:
         self._retargets.discard(connection)
 
     def broadcast(self, job: Job, *, is_clean: bool) -> None:
-        """Send a job to all miners."""
+        """Send a job to all miners; none when the search space it is for is not ours any more."""
+        if not self._is_held():
+            return
+        start_s = time.monotonic()
         self.metrics.jobs += 1
         self._retargets.clear()
         for connection in self.connections:
@@ -112,6 +122,32 @@ class Hub:
             if session.is_ready:
                 session.send_job(job, is_clean=is_clean)
                 connection.transport.write(session.data_to_send())
+        self.metrics.notify_s.observe(time.monotonic() - start_s)
+
+    def use_rules(self, rules: SessionRules) -> None:
+        """Put rules and the gate's list into force: at once for new connections, in batches for those that are open.
+
+        A difficulty that must change is announced with a job of its own as soon as all have the rules.
+        """
+        self.rules = rules
+        self._unruled = list(self.connections)
+        if not self._is_ruling:
+            self._is_ruling = True
+            asyncio.get_running_loop().call_soon(self._rule)
+
+    def _rule(self) -> None:
+        batch, self._unruled = self._unruled[:RULES_AT_ONCE], self._unruled[RULES_AT_ONCE:]
+        for connection in batch:
+            if not connection.use_rules(self.rules):
+                continue
+            self._retargets.add(connection)
+        if self._unruled:
+            asyncio.get_running_loop().call_soon(self._rule)
+            return
+        self._is_ruling = False
+        if self._retargets:
+            self._reissued_s = time.monotonic()
+            self._announce()
 
     def on_retarget(self, origin: Origin) -> None:
         """Note that a connection waits for another difficulty."""
@@ -137,9 +173,11 @@ class Hub:
     def close_all(self, reason: str) -> None:
         """Tell every miner why, and close."""
         for connection in tuple(self.connections):
-            connection.close(reason)
+            connection.close(reason, is_back_wanted=True)
 
     def _announce(self) -> None:
+        if not self._is_held():
+            return
         job = self._jobs.reissue()
         waiting, self._retargets = self._retargets, set()
         if job is None:
@@ -190,7 +228,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Let the peer in, or hear first for whom it speaks."""
         peer = transport.get_extra_info("peername")
-        address = str(peer[0]) if peer else ""
+        address = plain_address(str(peer[0])) if peer else ""
         socket_transport = cast("asyncio.Transport", transport)
         if address and self._hub.is_proxy(address):
             greeting = ProxyGreeting(self, address)
@@ -272,9 +310,27 @@ class Connection(asyncio.Protocol):
         if self._is_closing:
             self._finish()
 
-    def close(self, reason: str) -> None:
-        """Tell the miner why, and close once that is sent."""
+    def use_rules(self, rules: SessionRules) -> bool:
+        """Go on under other rules; return whether the difficulty waits for a job."""
+        if self._is_closing:
+            return False
+        if self._hub.gate.is_listed(self._address):
+            log_event(_log, logging.INFO, "connection closed", address=self._address, reason=LISTED)
+            self.close(LISTED)
+            return False
+        self.session.use_rules(rules)
+        return self.session.is_retarget_pending
+
+    def close(self, reason: str, *, is_back_wanted: bool = False) -> None:
+        """Tell the miner why, and close once that is sent.
+
+        Args:
+            reason: For the miner's owner.
+            is_back_wanted: Whether the firmware is asked to connect again at once.
+        """
         self.session.send_message(reason)
+        if is_back_wanted:
+            self.session.send_reconnect()
         self.session.close(reason, is_ban=False)
         self._is_closing = True
         self.transport.write(self.session.data_to_send())
@@ -333,7 +389,7 @@ class ProxyGreeting(asyncio.Protocol):
         self._stop_timer()
         client, rest = header
         self._transport.set_protocol(self._connection)
-        self._connection.begin(self._transport, client or self._address)
+        self._connection.begin(self._transport, plain_address(client or self._address))
         if rest:
             self._connection.data_received(rest)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from stratum.jobs.store import JobStore
     from stratum.metrics import StratumMetrics
 
+SERVICE = "stratum"
 FULL_NAME = "lodepool.stratum.v1.StratumService"
 ACCESS = Access(readers=frozenset({"gateway", OPERATOR}), writers=frozenset())
 

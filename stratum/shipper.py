@@ -10,12 +10,13 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from google.protobuf.message import DecodeError
+from prometheus_client import Metric
 
 from proto.lodepool.events.v1.events_pb2 import JournalEntry, ShareBatch, ShareRecord, Watermark
 from runtime.clock import Clock
@@ -23,6 +24,7 @@ from runtime.errors import UserError
 from runtime.eventlog.interface import EventLog, EventLogUnavailable, OutRecord
 from runtime.logs import log_event
 from stratum.journal import SegmentReader, instance_dirs, is_alive, journal_dir, segments
+from stratum.metrics import shipper_families
 
 TOPIC_SHARES: Final = "shares"
 TOPIC_BLOCKS: Final = "blocks"
@@ -71,20 +73,33 @@ class Shipper:
     """Ships all journals of one host.
 
     Attributes:
+        data_dir: Where the pool keeps its files.
         records_published: Records that the log has acknowledged.
 
     Args:
-        data_dir: Where the pool keeps its files.
+        data_dir: As above.
         eventlog: Where to.
         clock: Source of time.
     """
 
     def __init__(self, data_dir: Path, eventlog: EventLog, *, clock: Clock) -> None:
-        self._data_dir = data_dir
+        self.data_dir = data_dir
         self._eventlog = eventlog
         self._clock = clock
         self._reported: set[tuple[Path, str]] = set()
+        self._caught_up_s = clock.monotonic_s()
+        self._is_behind = False
+        self._is_log_up = True
         self.records_published = 0
+
+    def families(self) -> Iterable[Metric]:
+        """Return the shipper's metrics as they are now."""
+        return shipper_families(
+            records=self.records_published,
+            lag_bytes=self._lag_bytes(),
+            lag_s=self._clock.monotonic_s() - self._caught_up_s if self._is_behind else 0.0,
+            is_log_up=self._is_log_up,
+        )
 
     async def run(self) -> None:
         """Ship until cancelled; while the log is away, wait for it."""
@@ -93,11 +108,13 @@ class Shipper:
             try:
                 has_more = await self.ship_round()
             except EventLogUnavailable as error:
+                self._is_log_up = False
                 if delay_s == RETRY_S_MIN:
                     log_event(_log, logging.WARNING, "event log away, journal grows", reason=str(error))
                 await self._clock.sleep(delay_s)
                 delay_s = min(delay_s * 2, RETRY_S_MAX)
                 continue
+            self._is_log_up = True
             if delay_s != RETRY_S_MIN:
                 log_event(_log, logging.INFO, "event log back")
                 delay_s = RETRY_S_MIN
@@ -110,9 +127,12 @@ class Shipper:
         Raises:
             EventLogUnavailable: The log is away; the same is shipped again next time.
         """
-        loads = [self._load(folder) for folder in instance_dirs(self._data_dir)]
+        loads = [self._load(folder) for folder in instance_dirs(self.data_dir)]
         shares = [record for load in loads for record in load.shares]
         blocks = [record for load in loads for record in load.blocks]
+        if not shares and not blocks:
+            self._caught_up_s = self._clock.monotonic_s()
+        self._is_behind = bool(shares or blocks)
         if shares:
             await self._eventlog.publish(TOPIC_SHARES, shares)
         if blocks:
@@ -122,10 +142,20 @@ class Shipper:
             self._settle(load)
         return bool(shares or blocks)
 
+    def _lag_bytes(self) -> int:
+        total = 0
+        for folder in instance_dirs(self.data_dir):
+            place = read_place(folder)
+            for number, path in segments(folder):
+                if number >= place.segment:
+                    with contextlib.suppress(FileNotFoundError):
+                        total += path.stat().st_size - (place.position if number == place.segment else 0)
+        return total
+
     def _load(self, folder: Path) -> _Load:
         """Read the next entries of an instance, without changing anything."""
         alive = is_alive(folder)  # before reading: what a process wrote before it died is read below
-        place = _read_place(folder)
+        place = read_place(folder)
         load = _Load(folder=folder, place=place, shares=[], blocks=[], emptied=[])
         packer = _Packer(instance=folder.name, coin_id=folder.parent.name, place=place)
         listed = [(number, path) for number, path in segments(folder) if number >= place.segment]
@@ -176,7 +206,7 @@ class Shipper:
             shutil.rmtree(load.folder)
             log_event(_log, logging.INFO, "instance closed", instance=load.folder.name, last_seq=load.place.last_seq)
             return
-        if load.place != _read_place(load.folder):
+        if load.place != read_place(load.folder):
             _write_place(load.folder, load.place)
         for path in load.emptied:
             self._keep_damaged(path)
@@ -187,7 +217,7 @@ class Shipper:
             reported == path and not reason.startswith("an unfinished") for reported, reason in self._reported
         )
         if is_damaged:
-            aside = journal_dir(self._data_dir) / f"{path.parent.name}-{path.stem}.damaged"
+            aside = journal_dir(self.data_dir) / f"{path.parent.name}-{path.stem}.damaged"
             path.rename(aside)
         self._reported = {entry for entry in self._reported if entry[0] != path}
 
@@ -328,7 +358,7 @@ def only_shipper(data_dir: Path) -> Iterator[None]:
         os.close(fd)
 
 
-def _read_place(folder: Path) -> Place:
+def read_place(folder: Path) -> Place:
     """Return how far an instance is shipped; from the beginning when that is not known: twice is better than never."""
     try:
         return Place(**json.loads((folder / PLACE_NAME).read_bytes()))
@@ -343,10 +373,14 @@ def _write_place(folder: Path, place: Place) -> None:
     temporary.replace(folder / PLACE_NAME)
 
 
-async def run_shipper(data_dir: Path, eventlog: EventLog, *, clock: Clock) -> None:
-    """Ship until cancelled; what is written by then is shipped by whoever comes next."""
-    with only_shipper(data_dir):
-        shipper = Shipper(data_dir, eventlog, clock=clock)
+async def run_shipper(shipper: Shipper, *, on_start: Callable[[], None]) -> None:
+    """Ship until cancelled; what is written by then is shipped by whoever comes next.
+
+    Raises:
+        UserError: Another shipper works on this host.
+    """
+    with only_shipper(shipper.data_dir):
+        on_start()
         try:
             await shipper.run()
         except asyncio.CancelledError:

@@ -4,13 +4,14 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from runtime.errors import UserError
 from runtime.supervisor import ChildProcess
 from stratum.config import StratumSettings
 
+WORKER_ROLE = "stratum"
 SHIPPER_NAME = "shipper"
 
 
@@ -20,27 +21,33 @@ def worker_name(slot: int) -> str:
 
 
 def child_specs(
-    settings: StratumSettings, config_path: Path, *, environment: Mapping[str, str] | None = None
+    settings: StratumSettings,
+    command: Callable[[str, int], Sequence[str]],
+    environment: Mapping[str, str] | None = None,
 ) -> list[ChildProcess]:
     """Return the worker processes, "stratum-0" and so on, and one "shipper".
 
     Args:
         settings: The section [stratum].
-        config_path: The configuration file the processes read.
+        command: Returns program and arguments for a role ("stratum" or "shipper") and a slot.
         environment: Variables on top of ours.
     """
-    base = (sys.executable, "-m", "stratum.main")
-    config = ("--config", str(config_path))
     workers = [
-        ChildProcess(
-            name=worker_name(slot),
-            command=(*base, "worker", *config, "--slot", str(slot)),
-            environment=environment or {},
-        )
+        ChildProcess(name=worker_name(slot), command=command(WORKER_ROLE, slot), environment=environment or {})
         for slot in range(settings.worker_count)
     ]
-    shipper = ChildProcess(name=SHIPPER_NAME, command=(*base, "shipper", *config), environment=environment or {})
-    return [*workers, shipper]
+    return [*workers, ChildProcess(name=SHIPPER_NAME, command=command(SHIPPER_NAME, 0), environment=environment or {})]
+
+
+def module_command(config_path: Path) -> Callable[[str, int], Sequence[str]]:
+    """Return what starts the processes as a Python module that reads a configuration file."""
+
+    def command(role: str, slot: int) -> Sequence[str]:
+        module_role = "worker" if role == WORKER_ROLE else role
+        base = (sys.executable, "-m", "stratum.main", module_role, "--config", str(config_path))
+        return (*base, "--slot", str(slot)) if role == WORKER_ROLE else base
+
+    return command
 
 
 def require_free_port(settings: StratumSettings) -> None:

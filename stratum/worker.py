@@ -5,11 +5,14 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 from ipaddress import ip_network
-from typing import Final
+from typing import Final, TypedDict
+
+from prometheus_client import Metric
 
 from coins.bitcoin.address import decode
 from nodes.errors import NoHealthyNode
@@ -17,26 +20,29 @@ from nodes.group import NodeGroup
 from nodes.interface import BitcoinNode
 from proto.lodepool.events.v1 import events_pb2
 from proto.lodepool.stratum.v1 import stratum_pb2_grpc
-from runtime.clock import Clock
+from runtime.live import Live
 from runtime.logs import log_event
-from runtime.process import keep_running, socket_dir
-from runtime.rpc.server import RpcServer
+from runtime.process import keep_running
+from runtime.serving import RpcService
 from stratum import blocks
-from stratum.config import ProcessSettings
-from stratum.errors import JournalUnavailable, PoolCannotStart
+from stratum.backlog import Backlog
+from stratum.config import ProcessSettings, StratumSettings
+from stratum.errors import JournalUnavailable, PoolCannotStart, PrefixLost
 from stratum.gate import Gate
 from stratum.intake import Intake
 from stratum.jobs.job import JobRules
 from stratum.jobs.store import JobStore
 from stratum.journal import JournalWriter, journal_dir
-from stratum.lease import take_lease
-from stratum.metrics import StratumMetrics
+from stratum.lease import Lease
+from stratum.metrics import StratumMetrics, WorkerReadings, worker_families
+from stratum.platform import StratumPlatform
 from stratum.protocol.difficulty import ShareTargets
 from stratum.protocol.extranonce import EXTRANONCE1_BYTES, EXTRANONCE2_BYTES, ExtranonceSpace
 from stratum.protocol.session import SessionRules
 from stratum.protocol.vardiff import VardiffRules
 from stratum.server import Hub, run_ticks
-from stratum.service import FULL_NAME, StratumService
+from stratum.service import ACCESS, FULL_NAME, SERVICE, StratumService
+from stratum.shipper import Place, read_place
 from stratum.supervisor import worker_name
 
 VERSION: Final = "Lodepool/0.1.0"
@@ -62,38 +68,55 @@ class Worker:
         metrics: Its counters.
 
     Args:
-        settings: What the operator has set.
+        settings: Coin, address, nodes and files.
+        live: The section [stratum].
+        platform: Surroundings.
+        lease: Its piece of the search space.
         slot: Number of the worker on this host, from 0.
         nodes: The coin's nodes in the operator's order.
-        clock: Source of time.
     """
 
-    def __init__(self, settings: ProcessSettings, *, slot: int, nodes: Sequence[BitcoinNode], clock: Clock) -> None:
-        stratum = settings.stratum
+    def __init__(
+        self,
+        settings: ProcessSettings,
+        live: Live[StratumSettings],
+        platform: StratumPlatform,
+        *,
+        lease: Lease,
+        slot: int,
+        nodes: Sequence[BitcoinNode],
+    ) -> None:
+        stratum = live.value
         self._settings = settings
+        self._live = live
+        self._platform = platform
+        self._lease = lease
         self._slot = slot
-        self._clock = clock
+        self._clock = platform.clock
         self.metrics = StratumMetrics()
-        lease = take_lease(settings.data_dir, slot=slot, start_ms=clock.now_ms())
         self.instance = lease.instance
-        self.group = NodeGroup(nodes, coin=settings.coin, clock=clock, refresh_s=stratum.job_refresh_s)
-        self.jobs = JobStore(_job_rules(settings))
+        self.group = NodeGroup(nodes, coin=settings.coin, clock=self._clock, refresh_s=stratum.job_refresh_s)
+        self.jobs = JobStore(_job_rules(settings, ntime_ahead_s=stratum.ntime_ahead_s))
+        extranonces = ExtranonceSpace(lease.prefix, is_held=self._is_held)
         self.hub = Hub(
-            rules=_session_rules(settings, ExtranonceSpace(lease.prefix), self.jobs),
+            rules=_session_rules(settings, stratum, extranonces, self.jobs),
             gate=Gate(
                 sessions_max=self._raise_file_limit(),
                 sessions_per_address_max=stratum.sessions_per_address_max,
                 ban_s=stratum.ban_s,
+                bans=stratum.bans,
             ),
             jobs=self.jobs,
             metrics=self.metrics,
             proxy_sources=tuple(ip_network(source, strict=False) for source in stratum.proxy_sources),
+            is_held=self._is_held,
         )
         self.journal = JournalWriter(
             journal_dir(settings.data_dir) / settings.coin.coin_id / self.instance,
             segment_bytes_max=stratum.journal_segment_bytes,
         )
         self._journal_bytes = 0
+        self._backlog = Backlog()
         self._threads = stratum.verify_threads or os.cpu_count() or 1
         self._hash_pool = ThreadPoolExecutor(self._threads, thread_name_prefix="hash")
         self._disk_pool = ThreadPoolExecutor(1, thread_name_prefix="disk")
@@ -102,18 +125,30 @@ class Worker:
         self.intake: Intake
         self.port = 0
 
-    async def run(self, on_ready: Callable[[], None]) -> None:
+    async def run(self) -> None:
         """Serve until cancelled, then answer what was taken and close.
 
         Raises:
             UserError: The pool must not start: the address is not the nodes', the port or a file cannot be used.
+            PrefixLost: Another process may have our piece of the search space (in an exception group).
         """
         self._build_intake()
-        rpc = self._rpc_server()
+        self._platform.telemetry.register(self._families)
         try:
             await self._check_pool_address()
-            await rpc.start()
+            async with self._platform.serve(SERVICE, [self._rpc_service()], access=ACCESS):
+                try:
+                    await self._serve_miners()
+                finally:
+                    await self._close()
+        finally:
+            await self._let_go()
+
+    async def _serve_miners(self) -> None:
+        forget = self._live.on_change(self._use_settings)
+        try:
             async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._until_lost(), name="prefix")
                 for name, work in (
                     ("nodes", self.group.run),
                     ("jobs", self._follow_templates),
@@ -124,10 +159,10 @@ class Worker:
                     tasks.create_task(keep_running(name, work, clock=self._clock), name=name)
                 await self._listen()
                 self._resubmit_blocks()
-                on_ready()
+                self._platform.ready(worker_name(self._slot))
                 log_event(_log, logging.INFO, "worker started", instance=self.instance, port=self.port)
         finally:
-            await self._close(rpc)
+            forget()
 
     # --- start and stop ---
 
@@ -144,12 +179,11 @@ class Worker:
             metrics=self.metrics,
             on_found=self._on_found,
             on_retarget=self.hub.on_retarget,
+            is_held=self._is_held,
         )
         self.hub.intake = self.intake
 
-    def _rpc_server(self) -> RpcServer:
-        path = socket_dir(self._settings.data_dir) / f"{worker_name(self._slot)}.sock"
-        path.unlink(missing_ok=True)
+    def _rpc_service(self) -> RpcService:
         service = StratumService(
             instance=self.instance,
             coin_id=self._settings.coin.coin_id,
@@ -161,7 +195,7 @@ class Worker:
             health=lambda: self.group.health,
         )
         add = stratum_pb2_grpc.add_StratumServiceServicer_to_server
-        return RpcServer(f"unix:{path}", services=[(add, service, FULL_NAME)])
+        return add, service, FULL_NAME
 
     async def _check_pool_address(self) -> None:
         """Refuse to start on an address that the nodes read differently (S6)."""
@@ -175,7 +209,7 @@ class Worker:
         """Allow as many open files as the system lets us; return how many connections that makes."""
         _, highest = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (highest, highest))
-        wanted = self._settings.stratum.sessions_max
+        wanted = self._live.value.sessions_max
         if highest == resource.RLIM_INFINITY or highest - FILES_RESERVED >= wanted:
             return wanted
         allowed = max(highest - FILES_RESERVED, 1)
@@ -183,7 +217,7 @@ class Worker:
         return allowed
 
     async def _listen(self) -> None:
-        stratum = self._settings.stratum
+        stratum = self._live.value
         family = socket.AF_INET6 if ":" in stratum.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -202,8 +236,14 @@ class Worker:
             ) from error
         self.port = int(listener.getsockname()[1])
 
-    async def _close(self, rpc: RpcServer) -> None:
-        """Stop accepting, drain, flush, close."""
+    async def _close(self) -> None:
+        """Stop accepting, drain, flush, close the connections.
+
+        Connections whose handshake is over when the port closes, but that were not accepted, are reset by the kernel
+        (unless net.ipv4.tcp_migrate_req is 1 and another process listens on the port). One turn of the event loop
+        accepts all there are, so that these are at most those of the last microseconds.
+        """
+        await asyncio.sleep(0)
         if self._server is not None:
             self._server.close()
         self.hub.pause_all()
@@ -216,10 +256,12 @@ class Worker:
             log_event(_log, logging.WARNING, "shares were not answered", share_count=self.intake.waiting_count)
         self.hub.close_all("the pool restarts, reconnect")
         await asyncio.sleep(0)
+
+    async def _let_go(self) -> None:
+        """Stop what is left, and leave the journal to the shipper."""
         for task in self._block_tasks:
             task.cancel()
         await asyncio.gather(*self._block_tasks, return_exceptions=True)
-        await rpc.stop(grace_s=0.5)
         await self.group.close()
         self._hash_pool.shutdown(wait=True, cancel_futures=True)
         self._disk_pool.shutdown(wait=True)
@@ -228,6 +270,45 @@ class Worker:
         except JournalUnavailable as error:
             log_event(_log, logging.ERROR, "journal could not be synced", reason=error.reason)
         log_event(_log, logging.INFO, "worker stopped", instance=self.instance, last_seq=self.intake.last_seq)
+
+    # --- search space ---
+
+    def _is_held(self) -> bool:
+        return self._lease.is_held
+
+    async def _until_lost(self) -> None:
+        """Raise when the prefix may be another's: the tasks beside this one are cancelled, and the process ends."""
+        await self._lease.wait_lost()
+        log_event(
+            _log,
+            logging.ERROR,
+            "prefix lost, the process ends to start anew with another",
+            prefix=self._lease.prefix,
+            instance=self.instance,
+        )
+        raise PrefixLost(self._lease.prefix)
+
+    # --- settings and metrics ---
+
+    def _use_settings(self, stratum: StratumSettings) -> None:
+        """Put changed settings into force without dropping a connection."""
+        self.hub.gate.set_bans(ban_s=stratum.ban_s, bans=stratum.bans)
+        self.hub.use_rules(replace(self.hub.rules, **_live_rules(stratum)))
+        log_event(_log, logging.INFO, "settings changed", session_count=len(self.hub.connections))
+
+    def _families(self) -> Iterable[Metric]:
+        job = self.jobs.active
+        readings = WorkerReadings(
+            session_count=len(self.hub.connections),
+            last_seq=self.intake.last_seq,
+            height=job.height if job else 0,
+            journal_bytes=self._journal_bytes,
+            journal_age_s=self._backlog.age_s(self._clock.monotonic_s()),
+            is_refusing=bool(self.intake.refusing_reason),
+            prefix_left_s=self._lease.left_s,
+            nodes={node.name: node.is_up for node in self.group.health},
+        )
+        return worker_families(self.metrics, readings)
 
     # --- tasks ---
 
@@ -246,7 +327,7 @@ class Worker:
     async def _sync_journal(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await self._clock.sleep(self._settings.stratum.journal_fsync_ms / 1000)
+            await self._clock.sleep(self._live.value.journal_fsync_ms / 1000)
             try:
                 await loop.run_in_executor(self._disk_pool, self.journal.sync)
             except JournalUnavailable as error:
@@ -257,14 +338,18 @@ class Worker:
         last_seq = -1
         while True:
             await self._clock.sleep(WATERMARK_INTERVAL_S)
-            self._journal_bytes = await loop.run_in_executor(self._disk_pool, self.journal.bytes_on_disk)
-            self.intake.limit(
-                journal_bytes=self._journal_bytes, journal_bytes_max=self._settings.stratum.journal_bytes_max
-            )
+            end = self.journal.end
+            place, self._journal_bytes = await loop.run_in_executor(self._disk_pool, self._read_journal)
+            self._backlog.written(end, self._clock.monotonic_s())
+            self._backlog.shipped((place.segment, place.position))
+            self.intake.limit(journal_bytes=self._journal_bytes, journal_bytes_max=self._live.value.journal_bytes_max)
             if self.intake.last_seq == last_seq:
                 self.intake.flush()
                 self.intake.watermark()
             last_seq = self.intake.last_seq
+
+    def _read_journal(self) -> tuple[Place, int]:
+        return read_place(self.journal.folder), self.journal.bytes_on_disk()
 
     # --- blocks ---
 
@@ -341,39 +426,56 @@ class Worker:
             self.intake.add_find(payload, self._submit_in_background(stored, found))
 
 
-def _job_rules(settings: ProcessSettings) -> JobRules:
+def _job_rules(settings: ProcessSettings, *, ntime_ahead_s: int) -> JobRules:
     return JobRules(
         coin=settings.coin,
         payout_script=decode(settings.coin, settings.pool.address).script,
         signature=settings.pool.signature.encode("ascii"),
         extranonce1_bytes=EXTRANONCE1_BYTES,
         extranonce2_bytes=EXTRANONCE2_BYTES,
-        ntime_ahead_s=settings.stratum.ntime_ahead_s,
+        ntime_ahead_s=ntime_ahead_s,
     )
 
 
-def _session_rules(settings: ProcessSettings, extranonces: ExtranonceSpace, jobs: JobStore) -> SessionRules:
-    stratum, coin = settings.stratum, settings.coin
-    mask = coin.version_mask_default if stratum.version_mask is None else int(stratum.version_mask, 16)
+class _LiveRules(TypedDict):
+    vardiff: VardiffRules
+    difficulty_start: Fraction
+    difficulty_min: Fraction
+    difficulty_max: Fraction | None
+    bad_lines_max: int
+
+
+def _live_rules(stratum: StratumSettings) -> _LiveRules:
+    """Return the rules of sessions that may change while they last."""
     highest = stratum.difficulty_max
+    return _LiveRules(
+        vardiff=VardiffRules(
+            share_interval_ms=int(stratum.share_interval_s * 1000),
+            retarget_interval_ms=int(stratum.retarget_interval_s * 1000),
+        ),
+        difficulty_start=Fraction(repr(stratum.difficulty_start)),
+        difficulty_min=Fraction(repr(stratum.difficulty_min)),
+        difficulty_max=None if highest is None else Fraction(repr(highest)),
+        bad_lines_max=stratum.bad_lines_max,
+    )
+
+
+def _session_rules(
+    settings: ProcessSettings, stratum: StratumSettings, extranonces: ExtranonceSpace, jobs: JobStore
+) -> SessionRules:
+    coin = settings.coin
+    mask = coin.version_mask_default if stratum.version_mask is None else int(stratum.version_mask, 16)
     return SessionRules(
         coin=coin,
         version=VERSION,
         targets=ShareTargets(coin.diff1_target),
         extranonces=extranonces,
         active_job=lambda: jobs.active,
-        vardiff=VardiffRules(
-            share_interval_ms=int(stratum.share_interval_s * 1000),
-            retarget_interval_ms=int(stratum.retarget_interval_s * 1000),
-        ),
         version_mask=mask,
-        difficulty_start=Fraction(repr(stratum.difficulty_start)),
-        difficulty_min=Fraction(repr(stratum.difficulty_min)),
-        difficulty_max=None if highest is None else Fraction(repr(highest)),
         schemes_allowed=stratum.schemes_allowed,
         scheme_default=stratum.scheme_default,
         line_bytes_max=stratum.line_bytes_max,
-        bad_lines_max=stratum.bad_lines_max,
         idle_timeout_s=stratum.idle_timeout_s,
         unauthorised_timeout_s=stratum.unauthorised_timeout_s,
+        **_live_rules(stratum),
     )

@@ -1,5 +1,7 @@
 """Hand out search space: no two open connections get the same extranonce1."""
 
+from collections.abc import Callable
+
 from stratum.errors import ExtranonceExhausted
 
 PREFIX_BYTES = 2
@@ -16,9 +18,11 @@ class ExtranonceSpace:
 
     Args:
         prefix: 0..65535, unique to this life of the process.
+        is_held: Returns whether the prefix is still ours.
     """
 
-    def __init__(self, prefix: int) -> None:
+    def __init__(self, prefix: int, *, is_held: Callable[[], bool] = lambda: True) -> None:
+        self._is_held = is_held
         self._prefix = prefix.to_bytes(PREFIX_BYTES, "big")
         self._next = 0
         self._in_use: set[int] = set()
@@ -32,8 +36,10 @@ class ExtranonceSpace:
         """Return a value nobody else holds; the wanted one when it is ours and free (a miner that comes back).
 
         Raises:
-            ExtranonceExhausted: When all are in use.
+            ExtranonceExhausted: When all are in use, or the prefix is lost.
         """
+        if not self._is_held():
+            raise ExtranonceExhausted
         if wanted is not None and len(wanted) == EXTRANONCE1_BYTES and wanted[:PREFIX_BYTES] == self._prefix:
             counter = int.from_bytes(wanted[PREFIX_BYTES:], "big")
             if counter not in self._in_use:

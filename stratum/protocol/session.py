@@ -40,6 +40,7 @@ from stratum.protocol.user import (
     is_small_device,
     parse_password,
     parse_user,
+    takes_reconnect,
 )
 from stratum.protocol.vardiff import BURST_SHARES, Vardiff, VardiffRules
 
@@ -311,6 +312,22 @@ class Session:
         if self.extranonce1:
             self._rules.extranonces.release(self.extranonce1)
         self._events.append(Closing(reason=reason, is_ban=is_ban))
+
+    def send_reconnect(self) -> None:
+        """Ask the firmware to connect again to the same pool (`client.reconnect`), where it knows how to."""
+        if takes_reconnect(self.user_agent):
+            self._send(notification_line("client.reconnect", []))
+
+    def use_rules(self, rules: SessionRules) -> None:
+        """Go on under other rules; a difficulty that they do not allow changes with the next job.
+
+        Args:
+            rules: Of the same process: coin, search space, jobs and share targets stay.
+        """
+        old, self._rules = self._rules, rules
+        if self._floor == old.difficulty_min and is_small_device(self.user_agent):
+            self._floor = rules.difficulty_min
+        self._want(self._floor if self._fixed else self._wanted.difficulty)
 
     # --- difficulty ---
 

@@ -16,6 +16,7 @@ NICEHASH_DIFFICULTY_MIN = {Algorithm.SHA256D: Fraction(500_000)}
 
 _SEPARATORS = re.compile(r"[,; ]+")
 _USER_SEPARATOR = re.compile(r"[._]")
+_RECONNECTING = ("cgminer", "bfgminer", "sgminer", "bosminer", "bmminer", "antminer")
 _SMALL_DEVICES = ("nerdminer", "nmminer", "esp", "cpuminer", "lodepool-miner")
 
 
@@ -107,3 +108,9 @@ def is_small_device(agent: str) -> bool:
     """Return whether a firmware's hashrate needs difficulties below 1 (an ASIC must never get one)."""
     name = agent.lower()
     return name.startswith(_SMALL_DEVICES) or "bitaxe" in name
+
+
+def takes_reconnect(agent: str) -> bool:
+    """Return whether a firmware acts on `client.reconnect`; others may take it for an error."""
+    name = agent.lower()
+    return name.startswith(_RECONNECTING) or "bitaxe" in name

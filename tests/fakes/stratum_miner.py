@@ -4,12 +4,19 @@ import asyncio
 import contextlib
 import itertools
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 from nodes.interface import BitcoinNode
 from runtime.clock import SystemClock
-from stratum.config import ProcessSettings
+from runtime.process import socket_dir
+from runtime.rpc.client import StaticDirectory
+from runtime.serving import LocalServing
+from runtime.telemetry import Telemetry
+from stratum.lease import FilePrefixSource, PrefixSource
+from stratum.platform import StratumPlatform
 from stratum.worker import Worker
+from tests.fakes.stratum_world import WorkerSetup
 
 TIMEOUT_S = 10.0
 
@@ -82,6 +89,13 @@ class Miner:
     async def submit(self, fields: list[str] | None = None) -> dict:
         return await self.ask("mining.submit", fields or self.share())
 
+    async def wait_pushed(self, method: str) -> dict:
+        """Return the next message of that method which has not been read yet."""
+        while True:
+            message = await self.line()
+            if message.get("method") == method:
+                return message
+
     async def closed(self) -> None:
         with contextlib.suppress(ConnectionError):
             while True:
@@ -93,18 +107,54 @@ class Miner:
             await self._writer.wait_closed()
 
 
+def stratum_platform(
+    data_dir: Path,
+    *,
+    slot: int = 0,
+    prefixes: PrefixSource | None = None,
+    telemetry: Telemetry | None = None,
+    ready: Callable[[str], None] = lambda _name: None,
+) -> StratumPlatform:
+    """Return the surroundings of a worker on one machine."""
+    clock = SystemClock()
+    address = f"unix:{socket_dir(data_dir) / f'stratum-{slot}.sock'}"
+    return StratumPlatform(
+        clock=clock,
+        serve=LocalServing(StaticDirectory({"stratum": address})),
+        prefixes=prefixes or FilePrefixSource(data_dir, slot=slot, clock=clock),
+        telemetry=telemetry or Telemetry.off(),
+        ready=ready,
+    )
+
+
 @contextlib.asynccontextmanager
-async def running_worker(settings: ProcessSettings, *nodes: BitcoinNode) -> AsyncIterator[Worker]:
-    worker = Worker(settings, slot=0, nodes=nodes, clock=SystemClock())
+async def running_worker(
+    setup: WorkerSetup,
+    *nodes: BitcoinNode,
+    prefixes: PrefixSource | None = None,
+    telemetry: Telemetry | None = None,
+) -> AsyncIterator[Worker]:
+    """Run a worker inside the test until the block ends; raises what it raises."""
+    started: asyncio.Future[Worker] = asyncio.get_running_loop().create_future()
     ready = asyncio.Event()
-    run = asyncio.create_task(worker.run(ready.set))
+    platform = stratum_platform(
+        setup.settings.data_dir, prefixes=prefixes, telemetry=telemetry, ready=lambda _name: ready.set()
+    )
+
+    async def serve() -> None:
+        async with platform.prefixes.hold() as lease:
+            worker = Worker(setup.settings, setup.live, platform, lease=lease, slot=0, nodes=nodes)
+            started.set_result(worker)
+            await worker.run()
+
+    run = asyncio.create_task(serve())
     waiter = asyncio.create_task(ready.wait())
     await asyncio.wait([run, waiter], return_when=asyncio.FIRST_COMPLETED, timeout=TIMEOUT_S)
     waiter.cancel()
     if run.done():
         run.result()
     try:
-        yield worker
+        yield started.result()
     finally:
         run.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+import msgspec
+
 from coins import registry
 from coins.bitcoin.address import decode
 from coins.bitcoin.template import Template
@@ -16,7 +18,7 @@ from coins.settings import PoolSettings
 from nodes.settings import NodeSettings
 from nodes.simulated import SimulatedNode
 from runtime.clock import ManualClock
-from runtime.postgres.settings import PostgresSettings
+from runtime.live import Live
 from stratum.config import ProcessSettings, StratumSettings
 from stratum.errors import RejectReason
 from stratum.jobs.job import Job, JobRules
@@ -168,12 +170,24 @@ def find_nonce(session: Session, job: Job, *, is_good: Callable[[int], bool], ex
     raise AssertionError("no nonce found")
 
 
-def process_settings(data_dir: Path, node: SimulatedNode, address: str, **stratum: object) -> ProcessSettings:
-    return ProcessSettings(
+@dataclass(frozen=True, kw_only=True)
+class WorkerSetup:
+    """What a worker process is started with."""
+
+    settings: ProcessSettings
+    live: Live[StratumSettings]
+
+    def change(self, **stratum: object) -> tuple[str, ...]:
+        """Change settings while the worker runs."""
+        return self.live.set(msgspec.structs.replace(self.live.value, **stratum))
+
+
+def process_settings(data_dir: Path, node: SimulatedNode, address: str, **stratum: object) -> WorkerSetup:
+    settings = ProcessSettings(
         coin=node.coin,
         data_dir=data_dir,
         pool=PoolSettings(coin=node.coin.coin_id, address=address),
         nodes=(NodeSettings(),),
-        postgres=PostgresSettings(),
-        stratum=StratumSettings(**{"host": "127.0.0.1", "port": 0, **stratum}),  # type: ignore[arg-type]
     )
+    values = {"host": "127.0.0.1", "port": 0, **stratum}
+    return WorkerSetup(settings=settings, live=Live(msgspec.convert(values, StratumSettings)))

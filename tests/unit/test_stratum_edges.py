@@ -135,8 +135,8 @@ def test_process_settings_come_from_the_file_and_the_environment(tmp_path):
         f'[pool]\ncoin = "bitcoin-regtest"\naddress = "{world.address}"\n[[nodes]]\nurl = "http://127.0.0.1:1"\n'
         "[stratum]\nport = 1234\n[rewards]\nfee_ppm = 1\n"
     )
-    settings = load_process_settings(path, environment={"LODEPOOL_STRATUM_PORT": "4321"})
-    assert (settings.stratum.port, settings.data_dir) == (4321, tmp_path / "data")
+    settings, stratum = load_process_settings(path, environment={"LODEPOOL_STRATUM_PORT": "4321"})
+    assert (stratum.port, settings.data_dir) == (4321, tmp_path / "data")
     path.write_text(path.read_text().replace("port", "prot"))
     with pytest.raises(ConfigError, match="did you mean port"):
         load_process_settings(path, environment={})
@@ -154,7 +154,16 @@ def test_a_taken_port_is_named(tmp_path):
         other.listen()
         with pytest.raises(UserError, match=str(port)):
             require_free_port(settings)
-    assert [spec.name for spec in child_specs(settings, tmp_path / "x.toml")] == ["stratum-0", "stratum-1", "shipper"]
+
+
+def test_each_process_of_a_host_is_started_with_its_role_and_slot():
+    specs = child_specs(StratumSettings(worker_count=2), lambda role, slot: ("run", role, str(slot)), {"A": "b"})
+    assert [(spec.name, spec.command[1:]) for spec in specs] == [
+        ("stratum-0", ("stratum", "0")),
+        ("stratum-1", ("stratum", "1")),
+        ("shipper", ("shipper", "0")),
+    ]
+    assert all(spec.environment == {"A": "b"} for spec in specs)
 
 
 def test_a_found_block_is_on_disk_until_a_definite_answer(tmp_path):

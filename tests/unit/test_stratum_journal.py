@@ -6,6 +6,7 @@ import os
 import pytest
 
 from proto.lodepool.events.v1.events_pb2 import JournalEntry, ShareBatch, Watermark
+from runtime.clock import ManualClock
 from stratum.errors import JournalUnavailable, PoolCannotStart
 from stratum.journal import (
     JournalWriter,
@@ -17,7 +18,7 @@ from stratum.journal import (
     segments,
     summarise,
 )
-from stratum.lease import take_lease
+from stratum.lease import FilePrefixSource
 
 
 @pytest.fixture
@@ -174,8 +175,13 @@ def test_summary_counts_shares_and_changes_nothing(folder):
     assert instance_dirs(folder.parents[2]) == [folder]
 
 
-def test_no_two_lives_have_the_same_prefix_or_name(tmp_path):
-    leases = [take_lease(tmp_path, slot=0, start_ms=1000) for _ in range(300)]
+async def test_no_two_lives_have_the_same_prefix_or_name(tmp_path):
+    source = FilePrefixSource(tmp_path, slot=0, clock=ManualClock(1.0))
+    leases = []
+    for _ in range(300):
+        async with source.hold() as lease:
+            leases.append(lease)
     assert [lease.prefix for lease in leases] == list(range(300))
     assert len({lease.instance for lease in leases}) == 300
     assert leases[255].instance == "0-3e8-00ff"
+    assert (leases[0].is_held, leases[0].left_s) == (True, None)
