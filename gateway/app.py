@@ -33,7 +33,9 @@ def make_app(gateway: Gateway) -> web.Application:
     in `request.app[GATEWAY]`. ETags and parameters are the API's own business and do not touch such routes; an
     exception out of them becomes a problem too.
     """
-    app = web.Application(middlewares=[problems_middleware, _preflight_middleware], client_max_size=BODY_BYTES_MAX)
+    app = web.Application(
+        middlewares=[_counting_middleware, problems_middleware, _preflight_middleware], client_max_size=BODY_BYTES_MAX
+    )
     app[GATEWAY] = gateway
     app.on_response_prepare.append(_name_server)
     app.on_response_prepare.append(_allow_origin)
@@ -53,11 +55,20 @@ def _responder(route: Route, recent: RecentAnswers[bytes]) -> _Respond:
         gateway = request.app[GATEWAY]
         values = _values(route, request, coin_id=gateway.coin.coin_id)
 
+        is_made = False
+
         async def make() -> bytes:
             return msgspec.json.encode(await route.handler(gateway, values))
 
+        async def make_shared() -> bytes:
+            nonlocal is_made
+            is_made = True
+            gateway.metrics.shared_made += 1
+            return await make()
+
         if route.is_shared:
-            body = await recent.get((route.path, *sorted(values.items())), make)
+            body = await recent.get((route.path, *sorted(values.items())), make_shared)
+            gateway.metrics.shared_kept += not is_made
         else:
             body = await make()
         return _json_response(request, body, max_age_s=route.max_age_s)
@@ -105,6 +116,11 @@ def _json_response(request: web.Request, body: bytes, *, max_age_s: int | None) 
     response.headers["Cache-Control"] = "no-store" if max_age_s is None else f"public, max-age={max_age_s}"
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
+
+
+@web.middleware
+async def _counting_middleware(request: web.Request, handler: _Respond) -> web.StreamResponse:
+    return await request.app[GATEWAY].metrics.answer(request, handler)
 
 
 @web.middleware

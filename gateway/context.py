@@ -1,12 +1,13 @@
 """What every handler of the gateway works with."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiohttp import web
 
 from coins.coin import Coin
 from coins.settings import PoolSettings
 from gateway.config import GatewayInfo, GatewaySettings
+from gateway.metrics import GatewayMetrics
 from gateway.sources import Sources
 from runtime.clock import Clock
 from runtime.live import Live
@@ -23,6 +24,7 @@ class Gateway:
         coin: The coin that is mined.
         sources: The services that are asked.
         clock: The time, for caching.
+        metrics: Counted into.
     """
 
     settings: GatewaySettings
@@ -31,6 +33,7 @@ class Gateway:
     coin: Coin
     sources: Sources
     clock: Clock
+    metrics: GatewayMetrics = field(default_factory=GatewayMetrics)
 
     @property
     def info(self) -> GatewayInfo:

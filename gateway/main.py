@@ -50,6 +50,7 @@ async def run(
         sources=sources,
         clock=platform.clock,
     )
+    platform.telemetry.register(gateway.metrics.families)
     runner = make_runner(make_app(gateway))
     await runner.setup()
     try:
