@@ -14,6 +14,7 @@ from miners.config import MinersSettings
 from miners.main import run
 from proto.lodepool.miners.v1 import miners_pb2, miners_pb2_grpc
 from runtime.eventlog.interface import OutRecord
+from runtime.live import Live
 from runtime.platform import Platform
 from runtime.rpc.client import call
 from runtime.rpc.errors import InvalidArgument, NotFound
@@ -65,7 +66,7 @@ def now_ms() -> int:
 @contextlib.asynccontextmanager
 async def running(platform: Platform) -> AsyncIterator[Service]:
     is_ready = asyncio.Event()
-    task = asyncio.create_task(run(SETTINGS, POOL, replace(platform, ready=lambda _name: is_ready.set())))
+    task = asyncio.create_task(run(Live(SETTINGS), POOL, replace(platform, ready=lambda _name: is_ready.set())))
     waiter = asyncio.create_task(is_ready.wait())
     try:
         await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED, timeout=30)

@@ -14,6 +14,7 @@ import pytest
 from coins.settings import PoolSettings
 from proto.lodepool.shares.v1 import shares_pb2, shares_pb2_grpc
 from runtime.eventlog.interface import OutRecord
+from runtime.live import Live
 from runtime.platform import Platform
 from runtime.rpc.client import call
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -95,7 +96,7 @@ async def eventually(condition: Callable[[], Awaitable[T | None]], *, timeout_s:
 async def running(platform: Platform, settings: SharesSettings | None = None) -> AsyncIterator[Service]:
     is_ready = asyncio.Event()
     ready = replace(platform, ready=lambda _name: is_ready.set())
-    task = asyncio.create_task(run(settings or SharesSettings(), POOL, ready))
+    task = asyncio.create_task(run(Live(settings or SharesSettings()), POOL, ready))
     waiter = asyncio.create_task(is_ready.wait())
     try:
         await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED, timeout=30)
