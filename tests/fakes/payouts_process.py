@@ -1,7 +1,7 @@
 """A payer in a process of its own: `python -m tests.fakes.payouts_process DSN NODE ARROW [ETCD OWNER]`.
 
-NODE and ETCD are settings as JSON. The process kills itself at ARROW; "none" never comes. With ETCD it pays only while
-it is elected. Each call of the wallet is a line "<method> <seconds>" of the machine's monotonic clock, written before
+NODE and ETCD are settings as JSON. The process kills itself at ARROW; "none" never comes; at "freeze:ARROW" it stops
+once, until somebody lets it go on. With ETCD it pays only while it is elected. Each call of the wallet is a line "<method> <seconds>" of the machine's monotonic clock, written before
 the call; what is logged goes to stderr.
 """
 
@@ -52,9 +52,14 @@ class Told:
 
 
 async def main(dsn: str, node: str, arrow: str, etcd: str = "", owner: str = "") -> None:
+    frozen: list[Arrow] = []
+
     async def checkpoint(passed: Arrow) -> None:
         if passed == arrow:
             os.kill(os.getpid(), signal.SIGKILL)
+        if f"freeze:{passed}" == arrow and not frozen:
+            frozen.append(passed)
+            os.kill(os.getpid(), signal.SIGSTOP)
 
     clock = SystemClock()
     pool = await open_pool(dsn, PostgresSettings(dsn=dsn, statement_timeout_s=5))
