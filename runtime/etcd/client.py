@@ -268,11 +268,17 @@ class EtcdClient:
     Args:
         settings: Where the cluster is.
         clock: The time, for everything that builds on this client.
+        answered_count: Calls that a member answered.
+        unanswered_count: Calls that none answered, or not in time.
+        answered_s: When a member last answered, by the clock's monotonic time; None before.
     """
 
     def __init__(self, settings: EtcdSettings, *, clock: Clock | None = None) -> None:
         self.settings = settings
         self.clock: Clock = clock or SystemClock()
+        self.answered_count = 0
+        self.unanswered_count = 0
+        self.answered_s: float | None = None
         tls = read_tls_files(settings)
         self._members = [Member(endpoint, settings, tls) for endpoint in settings.endpoints]
         self._preferred = secrets.randbelow(len(self._members))
@@ -428,13 +434,16 @@ class EtcdClient:
         try:
             async with asyncio.timeout(timeout_s):
                 await member.connect()
-                return await call(member, timeout_s)
+                answer = await call(member, timeout_s)
+                self._note_answer()
+                return answer
         except (TimeoutError, OSError) as error:
             problem = EtcdUnavailable(f"{member.endpoint}: {error or 'no answer in time'}")
             cause: BaseException = error
         except (grpc.aio.AioRpcError, etcd3aio.EtcdError) as error:
             translated = _translated(error, member.endpoint)
             if not isinstance(translated, EtcdUnavailable):
+                self._note_answer()
                 raise translated from error
             problem, cause = translated, error
         except asyncio.CancelledError as error:
@@ -443,9 +452,14 @@ class EtcdClient:
             if task is not None and task.cancelling():
                 raise
             problem, cause = EtcdUnavailable(f"{member.endpoint}: the connection was closed"), error
+        self.unanswered_count += 1
         self._demote(member)
         await member.check_address()
         raise problem from cause
+
+    def _note_answer(self) -> None:
+        self.answered_count += 1
+        self.answered_s = self.clock.monotonic_s()
 
     def _demote(self, member: Member) -> None:
         if self._members[self._preferred] is member:
