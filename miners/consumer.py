@@ -4,18 +4,23 @@ import asyncio
 import logging
 from collections.abc import Sequence
 
+import asyncpg
+
 from miners import storage
 from miners.domain import AcceptedShares, Activity
 from miners.errors import MalformedRecord
 from miners.metrics import Counters
 from miners.records import decode_record
-from runtime.eventlog.consumer import consume
+from runtime.eventlog.consumer import Poison, consume
 from runtime.eventlog.interface import EventLog, Record
 from runtime.logs import log_event
 from runtime.postgres.pool import Connection, Pool
 
 TOPIC = "shares"
 GROUP = "miners"
+
+# What a record's own values can cause.
+_REFUSED = (asyncpg.DataError, asyncpg.CheckViolationError, asyncpg.NotNullViolationError)
 
 _log = logging.getLogger("lodepool.miners")
 
@@ -46,6 +51,7 @@ class MinerConsumer:
             schema=storage.SCHEMA,
             apply=self.apply,
             records_max=self._batch_records_max,
+            poison=Poison(errors=_REFUSED, set_aside=self._set_aside),
         )
 
     async def apply(self, connection: Connection, records: Sequence[Record]) -> None:
@@ -70,8 +76,14 @@ class MinerConsumer:
         try:
             return decode_record(record.payload)
         except MalformedRecord as error:
-            # The share processor sets it aside for the operator; here it only hides when somebody mined.
-            self._counters.records_malformed_total += 1
-            place = {"partition": record.partition, "offset": record.offset}
-            log_event(_log, logging.WARNING, "share record passed over", **place, error=error.problem)
+            self._pass_over(record, error.problem)
             return None
+
+    async def _set_aside(self, _connection: Connection, record: Record, error: Exception) -> None:
+        self._pass_over(record, f"{type(error).__name__}: {error}")
+
+    def _pass_over(self, record: Record, problem: str) -> None:
+        """Only count it: the share processor sets it aside for the operator; here it only hides when somebody mined."""
+        self._counters.records_malformed_total += 1
+        place = {"partition": record.partition, "offset": record.offset}
+        log_event(_log, logging.WARNING, "share record passed over", **place, error=problem)

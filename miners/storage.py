@@ -9,20 +9,28 @@ SCHEMA = "miners"
 
 
 async def load_last_seqs(connection: Connection, instances: Collection[str]) -> dict[str, int]:
-    """Return the number of the last share seen of those instances that are known."""
-    query = "SELECT instance, last_seq FROM miners.instance WHERE instance = ANY($1::text[])"
+    """Return the number of the last share seen of those instances that are known, held until the transaction ends."""
+    query = """
+        SELECT instance, last_seq FROM miners.instance WHERE instance = ANY($1::text[]) ORDER BY instance FOR UPDATE
+        """
     return {row["instance"]: row["last_seq"] for row in await connection.fetch(query, sorted(instances))}
 
 
 async def write_activity(connection: Connection, activity: Activity) -> None:
-    """Write who has mined, and how far each instance's stream was seen."""
+    """Write who has mined, and how far each instance's stream was seen.
+
+    Consumers of other partitions write at the same time: all take the tables in this order, and the rows of a table in
+    the order of its key, so that they cannot wait for one another in a circle. Who writes a worker holds its account's
+    row.
+    """
+    last_seqs = sorted(activity.last_seqs.items())
     await connection.execute(
         """
         INSERT INTO miners.instance (instance, last_seq) SELECT * FROM unnest($1::text[], $2::bigint[])
         ON CONFLICT (instance) DO UPDATE SET last_seq = excluded.last_seq
         """,
-        list(activity.last_seqs),
-        list(activity.last_seqs.values()),
+        [instance for instance, _ in last_seqs],
+        [last_seq for _, last_seq in last_seqs],
     )
     if activity.workers:
         account_ids = await _write_accounts(connection, activity.workers)
@@ -42,16 +50,22 @@ async def _write_accounts(connection: Connection, workers: Mapping[WorkerKey, Se
         SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
             AS new(coin, account, first_ms, last_ms)
         WHERE NOT EXISTS (SELECT FROM miners.account old WHERE (old.coin, old.account) = (new.coin, new.account))
+        ON CONFLICT DO NOTHING
         """,
         *columns,
     )
     found = await connection.fetch(
         """
+        WITH held AS (
+            SELECT account_id, first_ms, last_ms FROM miners.account
+            JOIN unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[])
+                AS new(coin, account, first_ms, last_ms) USING (coin, account)
+            ORDER BY account_id FOR NO KEY UPDATE OF account
+        )
         UPDATE miners.account AS old SET
-            create_time_ms = least(old.create_time_ms, new.first_ms),
-            last_share_time_ms = greatest(old.last_share_time_ms, new.last_ms)
-        FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[]) AS new(coin, account, first_ms, last_ms)
-        WHERE (old.coin, old.account) = (new.coin, new.account)
+            create_time_ms = least(old.create_time_ms, held.first_ms),
+            last_share_time_ms = greatest(old.last_share_time_ms, held.last_ms)
+        FROM held WHERE old.account_id = held.account_id
         RETURNING old.account_id, old.coin, old.account
         """,
         *columns,
@@ -97,8 +111,10 @@ async def _write_workers(
             last_share_time_ms = excluded.last_share_time_ms,
             recent_times_ms = excluded.recent_times_ms,
             offline_after_ms = excluded.offline_after_ms,
-            scheme = excluded.scheme,
-            user_agent = excluded.user_agent
+            scheme = CASE WHEN excluded.last_share_time_ms < old.last_share_time_ms
+                THEN old.scheme ELSE excluded.scheme END,
+            user_agent = CASE WHEN excluded.last_share_time_ms < old.last_share_time_ms
+                THEN old.user_agent ELSE excluded.user_agent END
         """,
         *_columns(rows),
     )

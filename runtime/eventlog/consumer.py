@@ -1,6 +1,8 @@
 """The loop of a consumer: each record takes effect exactly once."""
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
 
 from runtime.eventlog.interface import EventLog, Record
 from runtime.eventlog.positions import load_position, save_position
@@ -8,6 +10,21 @@ from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
 
 POLL_TIMEOUT_S = 1.0
+
+Apply: TypeAlias = Callable[[Connection, Sequence[Record]], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Poison:
+    """What becomes of a record that cannot be applied, so that the stream goes on.
+
+    Attributes:
+        errors: What `apply` raises because of what is in a record, never because of the consumer's own state.
+        set_aside: Called with the record and the error, inside the transaction that moves the position behind it.
+    """
+
+    errors: tuple[type[Exception], ...]
+    set_aside: Callable[[Connection, Record, Exception], Awaitable[None]]
 
 
 async def consume(
@@ -17,9 +34,10 @@ async def consume(
     topic: str,
     group: str,
     schema: str,
-    apply: Callable[[Connection, Sequence[Record]], Awaitable[None]],
+    apply: Apply,
     records_max: int = 500,
     after_commit: Callable[[Sequence[Record]], Awaitable[None]] | None = None,
+    poison: Poison | None = None,
 ) -> None:
     """Read a topic for ever and apply its records, with the position saved in the same transaction (D3).
 
@@ -37,7 +55,9 @@ async def consume(
             again with the same records when the transaction did not commit.
         records_max: Records of one transaction.
         after_commit: Called with what was applied once it is committed.
+        poison: What becomes of records that cannot be applied; None: the error ends the loop.
     """
+    errors = () if poison is None else poison.errors
 
     async def position(partition: int) -> int:
         async with acquired(pool) as connection:
@@ -49,11 +69,36 @@ async def consume(
             records = await subscription.poll(records_max=records_max, timeout_s=POLL_TIMEOUT_S)
             for partition in sorted({record.partition for record in records}):
                 batch = [record for record in records if record.partition == partition]
-                applied = await apply_batch(pool, schema=schema, records=batch, apply=apply)
+                try:
+                    applied = await apply_batch(pool, schema=schema, records=batch, apply=apply)
+                except errors:
+                    assert poison is not None  # without it there are no errors to catch
+                    applied = await _apply_one_by_one(pool, schema=schema, records=batch, apply=apply, poison=poison)
                 if applied and after_commit is not None:
                     await after_commit(applied)
     finally:
         await subscription.close()
+
+
+async def _apply_one_by_one(
+    pool: Pool, *, schema: str, records: Sequence[Record], apply: Apply, poison: Poison
+) -> Sequence[Record]:
+    """Find the records that cannot be applied, set them aside and apply the others; return those."""
+    applied: list[Record] = []
+    for record in records:
+        try:
+            applied += await apply_batch(pool, schema=schema, records=[record], apply=apply)
+        except poison.errors as error:
+            problem = error
+
+            async def set_aside(
+                connection: Connection, refused: Sequence[Record], problem: Exception = problem
+            ) -> None:
+                for each in refused:
+                    await poison.set_aside(connection, each, problem)
+
+            await apply_batch(pool, schema=schema, records=[record], apply=set_aside)
+    return applied
 
 
 async def apply_batch(
@@ -61,7 +106,7 @@ async def apply_batch(
     *,
     schema: str,
     records: Sequence[Record],
-    apply: Callable[[Connection, Sequence[Record]], Awaitable[None]],
+    apply: Apply,
 ) -> Sequence[Record]:
     """Apply the records of one partition and save the position in one transaction; return those that were new."""
     first, last = records[0], records[-1]

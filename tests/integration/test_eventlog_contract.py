@@ -9,7 +9,7 @@ import os
 import random
 import signal
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -451,3 +451,111 @@ async def test_a_log_that_is_away_says_so_to_publishers_and_readers(harness: Har
     await harness.revive()
     records = await read(subscription, 1)
     assert records[0].payload == b"before"
+
+
+def read_up_to(progress: Mapping[int, int], time_ms: int) -> bool:
+    """Tell whether everything published before a time was read, in all partitions that are read."""
+    return bool(progress) and min(progress.values()) >= time_ms
+
+
+async def test_progress_reaches_now_in_every_partition_also_where_nothing_is_published(harness: Harness) -> None:
+    """R3: a window waits for all partitions; one without records must not hold it up."""
+    log, clock = await harness.open(), SystemClock()
+    subscription = await log.subscribe(TOPIC, group="g", load_position=from_start)
+    count = await log.partition_count(TOPIC)
+
+    async def reaches_now() -> bool:
+        time_ms = clock.now_ms()
+        await subscription.poll(records_max=10, timeout_s=0.05)
+        await asyncio.sleep(0.002)
+        progress = await subscription.progress()
+        assert all(read_ms <= clock.now_ms() for read_ms in progress.values())
+        return set(progress) == set(range(count)) and read_up_to(progress, time_ms)
+
+    await until(reaches_now)
+    await log.publish(TOPIC, letters("a"))
+    assert len(await read(subscription, 1)) == 1
+    await until(reaches_now)
+
+
+async def test_progress_never_passes_a_published_record_that_was_not_polled(harness: Harness) -> None:
+    """R3: what is told as read must have been returned."""
+    log, clock = await harness.open(), SystemClock()
+    await log.publish(TOPIC, letters("first"))
+    subscription = await log.subscribe(TOPIC, group="g", load_position=from_start)
+    (first,) = await read(subscription, 1)
+    await asyncio.sleep(0.002)
+    before_ms = clock.now_ms()
+    await log.publish(TOPIC, letters("second", "third"))
+    after_ms = clock.now_ms() + 2
+    for _ in range(3):
+        assert not (await subscription.progress()).get(first.partition, 0) >= after_ms
+    (second,) = await read(subscription, 1, records_max=1)
+    progress = await subscription.progress()
+    assert first.append_time_ms <= progress[first.partition] <= second.append_time_ms + 1
+    assert second.append_time_ms + 1 >= before_ms
+    await read(subscription, 1)
+    await asyncio.sleep(0.005)
+    assert (await subscription.progress())[first.partition] >= after_ms
+
+
+async def test_progress_says_nothing_before_the_position_is_loaded_and_after_a_rewind(harness: Harness) -> None:
+    """D3: after a failed transaction what was polled is not in effect."""
+    log = await harness.open()
+    await log.publish(TOPIC, letters("a"))
+    subscription = await log.subscribe(TOPIC, group="g", load_position=from_start)
+    assert await subscription.progress() == {}
+    (record,) = await read(subscription, 1)
+    assert record.partition in await subscription.progress()
+    await subscription.rewind()
+    assert await subscription.progress() == {}
+    await read(subscription, 1)
+    assert record.partition in await subscription.progress()
+    await subscription.close()
+    assert await subscription.progress() == {}
+
+
+async def test_progress_of_a_log_that_is_away_is_unknown_and_goes_on_afterwards(harness: Harness) -> None:
+    """D3, R3: an outage is never taken for an idle stream."""
+    log, clock = await harness.open(), SystemClock()
+    await log.publish(TOPIC, letters("before"))
+    subscription = await log.subscribe(TOPIC, group="g", load_position=from_start)
+    await read(subscription, 1)
+    await harness.kill_server()
+
+    async def publishing_fails() -> bool:
+        try:
+            await log.publish(TOPIC, letters("maybe"))
+        except EventLogUnavailable:
+            return True
+        return False
+
+    await until(publishing_fails)
+    killed_ms = clock.now_ms()
+
+    async def asked() -> Mapping[int, int]:
+        try:
+            await subscription.poll(records_max=10, timeout_s=0.1)
+            return await subscription.progress()
+        except EventLogUnavailable:
+            return {}
+
+    with pytest.raises(EventLogUnavailable):
+        await subscription.progress()
+    assert not read_up_to(await asked(), killed_ms)
+    await harness.revive()
+
+    async def has_caught_up() -> bool:
+        return read_up_to(await asked(), killed_ms)
+
+    await until(has_caught_up)
+
+
+async def test_a_topic_tells_its_number_of_partitions(harness: Harness) -> None:
+    log = await harness.open()
+    count = await log.partition_count(TOPIC)
+    assert count >= 1
+    await log.publish(TOPIC, letters("a"))
+    subscription = await log.subscribe(TOPIC, group="g", load_position=from_start)
+    (record,) = await read(subscription, 1)
+    assert 0 <= record.partition < count
