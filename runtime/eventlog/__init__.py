@@ -6,7 +6,7 @@ postgres.py is the implementation on a table with LISTEN/NOTIFY, kafka.py the on
 suite runs against both.
 
 Reading order: interface.py, positions.py, consumer.py, postgres.py; kafka_settings.py, kafka.py, kafka_subscription.py,
-kafka_publisher.py, kafka_topics.py, kafka_calls.py.
+kafka_publisher.py, kafka_topics.py, kafka_calls.py, kafka_logs.py.
 May import: runtime.clock, runtime.errors, runtime.logs, runtime.postgres, runtime.process; asyncpg, aiokafka.
 """
 

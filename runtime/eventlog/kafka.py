@@ -13,6 +13,7 @@ from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # aiokaf
 
 from runtime.clock import Clock, SystemClock
 from runtime.eventlog.interface import EventLogUnavailable, LoadPosition, OutRecord
+from runtime.eventlog.kafka_logs import cap_client_logs
 from runtime.eventlog.kafka_publisher import Publisher
 from runtime.eventlog.kafka_settings import KafkaSettings
 from runtime.eventlog.kafka_subscription import KafkaSubscription
@@ -26,6 +27,7 @@ class KafkaEventLog:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._options = settings.client_options()
+        cap_client_logs()
         self._topics = KafkaTopics(settings, self._options)
         self._publisher = Publisher(self._options, batch_bytes_max=settings.batch_bytes_max)
         self._subscriptions: set[KafkaSubscription] = set()
