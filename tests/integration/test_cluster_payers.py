@@ -317,14 +317,20 @@ async def test_later_term_refuses_all_that_an_earlier_payer_would_still_do(datab
     world = await World.make(database.pool, bench)
     await world.miner(2_000_000)
     taken = asyncio.Event()
-    taking: list[asyncio.Task[int]] = []
+    taking: list[asyncio.Task[tuple[int, object]]] = []
     sent_late: list[str] = []
 
-    async def take() -> int:
+    async def books() -> tuple[list[tuple[object, ...]], object]:
+        async with world.pool.acquire() as conn:
+            rows = await conn.fetch("SELECT xmin::text, * FROM payouts.batch ORDER BY batch_number")
+        return [tuple(row) for row in rows], await world.totals()
+
+    async def take() -> tuple[int, object]:
         async with world.pool.acquire() as conn:
             token = await take_fence(conn, storage.SCHEMA, COIN.coin_id)
+        found = await books()
         taken.set()
-        return token
+        return token, found
 
     async def checkpoint(passed: Arrow) -> None:
         if passed is arrow and not taking:
@@ -348,7 +354,9 @@ async def test_later_term_refuses_all_that_an_earlier_payer_would_still_do(datab
                 await payer.run_round()
                 await bench.mine()
 
-    assert await taking[0] == 2
+    token, found = await taking[0]
+    assert token == 2
+    assert await books() == found, "nothing was written after the later term had begun"
     assert sent_late == []
     await world.pay()
     await world.assert_everybody_paid_once(arrow)
