@@ -157,3 +157,75 @@ async def test_no_two_hosts_ever_hold_one_number(seed: int) -> None:
     for number in range(NUMBER_COUNT):
         tokens = [token for each, token in gained if each == number]
         assert tokens == sorted(set(tokens))
+
+
+class Lending(Store):
+    """A store that notes which numbers were free or lent when a number was lent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lent: list[tuple[int, set[int]]] = []
+
+    def transact(self, conditions: list[Condition], operations: list[Operation]) -> Outcome:
+        before = self.numbers()
+        outcome = super().transact(conditions, operations)
+        puts = {operation.key for operation in operations if isinstance(operation, Put)}
+        if outcome.succeeded and "/n/next" in puts:
+            (key,) = puts - {"/n/next"}
+            self.lent.append((int(key.removeprefix("/n/")), before))
+        return outcome
+
+    def numbers(self) -> set[int]:
+        return {int(key.removeprefix("/n/")) for key in self.entries if key != "/n/next"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_a_number_is_lent_again_only_after_all_others_that_were_free(seed: int) -> None:
+    """Also where claims race, answers are lost and holders die without a word."""
+    chance = random.Random(seed)
+    network = ManualClock()
+    store = Lending()
+    numbers = range(8)
+    held: dict[int, NumberLease] = {}
+
+    async def live(host: int, etcd: FarEtcd) -> None:
+        while True:
+            # A process of its own each time: what an earlier one has seen is forgotten.
+            leases = NumberLeases(etcd, prefix="/n/", numbers=numbers, owner=str(host), timing=TIMING)  # type: ignore[arg-type]  # as much of a client as it needs
+            async with leases.hold() as lease:
+                held[host] = lease
+                leaving = asyncio.ensure_future(network.sleep(chance.uniform(1, 40)))
+                losing = asyncio.ensure_future(lease.wait_lost())
+                await asyncio.wait((leaving, losing), return_when=asyncio.FIRST_COMPLETED)
+                leaving.cancel()
+                losing.cancel()
+                # Some die instead of leaving: the claim stays until it is swept away.
+                etcd.is_cut = chance.random() < 0.2
+            etcd.is_cut = False
+
+    etcds = [FarEtcd(store, network, SkewedClock(network), chance) for _ in range(4)]
+    tasks = [asyncio.ensure_future(live(host, etcd)) for host, etcd in enumerate(etcds)]
+    while network.monotonic_s() < SIMULATED_S:
+        network.advance(STEP_S)
+        for _ in range(12):
+            await asyncio.sleep(0)
+        numbers_held = [lease.number for lease in held.values() if lease.is_held]
+        assert len(numbers_held) == len(set(numbers_held)), (seed, network.monotonic_s())
+        for task in tasks:
+            assert not task.done(), task
+    for task in tasks:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            while not task.done():
+                network.advance(1)
+                await asyncio.sleep(0)
+    assert len(store.lent) > 4 * len(numbers)
+    last_lent: dict[int, int] = {}
+    for place, (number, _) in enumerate(store.lent):
+        earlier = last_lent.get(number)
+        last_lent[number] = place
+        if earlier is None:
+            continue
+        between = {other for other, _ in store.lent[earlier + 1 : place]}
+        taken = store.lent[earlier][1]
+        assert set(numbers) - {number} <= between | taken, (seed, number, earlier, place)
