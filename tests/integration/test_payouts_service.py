@@ -11,9 +11,11 @@ from coins.settings import PoolSettings
 from nodes.faults import Fault, FaultKind
 from payouts.main import run
 from payouts.payer import Payer
+from payouts.service import PayoutServicer
 from proto.lodepool.miners.v1 import miners_pb2, miners_pb2_grpc
 from proto.lodepool.payouts.v1 import payouts_pb2 as pb
 from proto.lodepool.payouts.v1.payouts_pb2_grpc import PayoutServiceStub
+from runtime.exclusive import Alone
 from runtime.live import Live
 from runtime.platform import Platform
 from runtime.rpc.client import call
@@ -224,6 +226,23 @@ async def test_bad_requests_are_refused_with_the_field(service: Running) -> None
         await call(stub.HoldPayouts, pb.HoldPayoutsRequest(coin=COIN.coin_id, reason="x", request_id="1"))
     with pytest.raises((NotFound, FailedPrecondition)):
         await call(stub.VoidBatch, pb.VoidBatchRequest(batch_id=str(uuid4()), reason="x", request_id="2"))
+
+
+async def test_every_process_tells_whether_somebody_pays(platform: Platform) -> None:
+    """P4: the operator may ask any of them; the one that does not pay answers the same."""
+    bench = SimulatedBench()
+    world = await World.make(platform.pool, bench)
+    servicer = PayoutServicer(pool=platform.pool, reviewer=world.reviewer(), clock=world.clock, coin_id=COIN.coin_id)
+
+    async def is_active(coin_id: str = COIN.coin_id) -> bool:
+        return (await servicer.GetStatus(pb.GetStatusRequest(coin=coin_id), None)).is_active
+
+    assert not await is_active()
+    async with world.payer().hold(Alone()) as is_held:
+        assert is_held
+        assert await is_active()
+        assert not await is_active("litecoin")
+    assert not await is_active()
 
 
 async def test_payouts_wait_while_the_miner_service_is_away(platform: Platform) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+import msgspec
 import pytest
 
 from coins.settings import PoolSettings
@@ -89,6 +90,25 @@ async def test_a_published_block_is_credited_matures_and_is_shown(running):
     assert balance == rewards_pb2.Balance(payable_atomic=block.credits[0].amount_atomic)
     totals = await call(stub(running).GetLedgerTotals, rewards_pb2.GetLedgerTotalsRequest(coin=COIN.coin_id))
     assert totals.coinbase_atomic == REWARD == totals.payable_atomic + totals.pool_fee_atomic
+
+
+async def test_a_changed_fee_is_that_of_blocks_booked_from_then_on(world):
+    """R1: the fee is written with the block; the blocks before keep theirs."""
+    live = Live(world.settings)
+    pool_settings = PoolSettings(coin=COIN.coin_id, address=world.address)
+    task = asyncio.create_task(main.run(live, pool_settings, world.platform, world.node))
+    hashes = [world.node.mine_block(world.address) for _ in range(2)]
+    try:
+        await publish(world, hashes[0])
+        await eventually(lambda: has_status(world, hashes[0], rewards_pb2.BLOCK_STATUS_IMMATURE))
+        assert live.set(msgspec.structs.replace(live.value, fee_ppm=20_000)) == ()
+        await publish(world, hashes[1])
+        await eventually(lambda: has_status(world, hashes[1], rewards_pb2.BLOCK_STATUS_IMMATURE))
+        fees = [(await get_block(world, block_hash)).pool_fee_atomic for block_hash in hashes]
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert fees == [REWARD // 100, REWARD // 50]
 
 
 async def test_the_service_goes_on_after_its_node_was_away(running):
