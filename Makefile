@@ -28,6 +28,8 @@ check: setup  ## Style, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m tools.gen_config_doc --check
+	$(BIN)/python -m tools.gen_metrics_doc --check
+	$(BIN)/python -m tools.gen_dashboard --check
 
 fmt: setup
 	$(BIN)/ruff format .
