@@ -6,7 +6,8 @@ import fcntl
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import TextIO
 
 from cli.nodes import open_nodes
@@ -17,7 +18,8 @@ from runtime.logs import log_event
 from runtime.postgres.embedded import EmbeddedPostgres
 from runtime.postgres.settings import EMBEDDED
 from runtime.supervisor import ChildFailed, ChildProcess, Supervisor
-from stratum.supervisor import child_specs, module_command, require_free_port
+from runtime.telemetry.settings import metrics_port
+from stratum.supervisor import WORKER_ROLE, child_specs, require_free_port
 
 _log = logging.getLogger("lodepool.pool")
 
@@ -60,12 +62,11 @@ class LocalPool:
             self._postgres = EmbeddedPostgres(self._settings.data_dir)
             self.dsn = await self._postgres.start()
         environment = {"LODEPOOL_POSTGRES_DSN": self.dsn, "LODEPOOL_POOL_DATA_DIR": str(self._settings.data_dir)}
-        office = ChildProcess(
-            name="office",
-            command=(sys.executable, "-m", "cli.office", "--config", str(self._settings.path)),
-            environment=environment,
-        )
-        specs = [office, *child_specs(self._settings.stratum, module_command(self._settings.path), environment)]
+        office = ChildProcess(name="office", command=self._command("office", 0))
+        specs = [
+            replace(spec, environment=environment | self._metrics_port(spec.name))
+            for spec in (office, *child_specs(self._settings.stratum, self._command))
+        ]
         try:
             for spec in specs:
                 await self._supervisor.start(spec, timeout_s=START_TIMEOUT_S)
@@ -76,6 +77,15 @@ class LocalPool:
                 f"The pool did not become ready within {START_TIMEOUT_S:.0f} s.",
                 "the log above tells what it waits for",
             ) from None
+
+    def _command(self, role: str, slot: int) -> Sequence[str]:
+        """Return what `lodepool run` is, without the other commands loaded."""
+        base = (sys.executable, "-m", "cli.run", role, "--config", str(self._settings.path))
+        return (*base, "--slot", str(slot)) if role == WORKER_ROLE else base
+
+    def _metrics_port(self, process: str) -> dict[str, str]:
+        port = metrics_port(self._settings.telemetry.metrics_port, process)
+        return {} if port is None else {"LODEPOOL_TELEMETRY_METRICS_PORT": str(port)}
 
     async def watch(self) -> None:
         """Keep the embedded database running until cancelled."""

@@ -1,36 +1,32 @@
-"""The back office: shares, miners, rewards, payouts and gateway in one process, speaking gRPC to one another.
+"""The processes behind the miners' port: each service alone, or all of them in one, the back office.
 
-Started by `lodepool up` as `python -m cli.office --config FILE`. Killing it loses nothing: the stratum workers go on
-and the journal waits.
+Killing one loses nothing: the stratum workers go on and the journal waits.
 """
 
 import asyncio
 import contextlib
 import logging
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from datetime import timedelta
-from pathlib import Path
-
-import click
 
 import gateway.main
 import miners.main
 import payouts.main
 import rewards.main
 import shares.main
-from cli.directory import SERVICES, local_directory
+from cli.directory import SERVICES
+from cli.eventlogs import open_database, open_eventlog
 from cli.nodes import open_nodes
-from cli.settings import Settings, load_settings
-from gateway.main import GatewayInfo
-from runtime.clock import SystemClock
+from cli.surroundings import Surroundings
+from nodes.bitcoin import BitcoinRpc
+from nodes.group import NodeGroup
+from runtime.errors import UserError
 from runtime.eventlog.postgres import PostgresEventLog
-from runtime.live import Live
-from runtime.logs import configure_logging, log_event
-from runtime.platform import Platform
-from runtime.postgres.pool import acquired, close_pool, open_pool
-from runtime.process import keep_running, notify_ready, run_async
-from runtime.rpc.client import RpcClients
+from runtime.exclusive import Term
+from runtime.logs import log_event
+from runtime.platform import FrontPlatform, Platform
+from runtime.postgres.pool import Pool, acquired
+from runtime.process import keep_running
 
 _log = logging.getLogger("lodepool.office")
 
@@ -39,70 +35,120 @@ EVENTS_KEPT = timedelta(days=7)
 CONSUMERS = {"shares": ("shares", "miners"), "blocks": ("rewards",)}
 """Topic → the schemas whose consumers must have read a record before it may go."""
 
-
-@click.command()
-@click.option("--config", type=click.Path(path_type=Path), required=True)
-def main(config: Path) -> None:
-    """Run the back office in the foreground."""
-    sys.exit(run_async(serve(config)))
+OFFICE = "office"
+GATEWAY = gateway.main.SERVICE
 
 
-async def serve(config: Path) -> None:
-    """Run all back-office services until cancelled."""
-    settings = load_settings(config)
-    configure_logging("office", json=settings.log.json, level=settings.log.level)
-    async with (
-        _platform(settings) as platform,
-        open_nodes(settings.nodes, coin=settings.coin, clock=platform.clock) as (group, wallet),
-    ):
-        info = GatewayInfo(
-            scheme_default=settings.stratum.scheme_default,
-            fee_ppm=settings.rewards.fee_ppm,
-            payout_threshold_atomic=settings.payouts.threshold_atomic,
-            stratum_port=settings.stratum.port,
+async def run(around: Surroundings) -> None:
+    """Run the services of the process's role until cancelled: one of them, or all as "office".
+
+    Raises:
+        UserError: Something cannot be opened; names it.
+    """
+    if around.role == GATEWAY:
+        async with around.services() as (directory, clients):
+            front = FrontPlatform(
+                clock=around.clock,
+                directory=directory,
+                clients=clients,
+                telemetry=around.telemetry,
+                ready=around.ready,
+            )
+            await _serve_gateway(around, front)
+        return
+    if around.role == OFFICE and around.cluster is not None:
+        raise UserError(
+            "The office is for one machine.", "on a cluster run shares, miners, rewards, payouts and gateway"
         )
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(group.run())
-            tasks.create_task(shares.main.run(Live(settings.shares), settings.pool, platform))
-            tasks.create_task(miners.main.run(Live(settings.miners), settings.pool, platform))
-            tasks.create_task(rewards.main.run(Live(settings.rewards), settings.pool, platform, group))
-            tasks.create_task(payouts.main.run(Live(settings.payouts), settings.pool, platform, wallet))
-            if settings.gateway.is_enabled:
-                tasks.create_task(gateway.main.run(settings.gateway, settings.pool, Live(info), platform))
-            tasks.create_task(keep_running("retention", lambda: _prune(platform), clock=platform.clock))
+    async with _platform(around) as platform, _nodes(around) as (group, wallet), asyncio.TaskGroup() as tasks:
+        for work in _works(around, platform, group, wallet):
+            tasks.create_task(work)
+
+
+def names_awaited(around: Surroundings) -> frozenset[str]:
+    """Return the services that are ready before the process is."""
+    if around.role != OFFICE:
+        return frozenset({around.role})
+    return frozenset({*SERVICES, *([GATEWAY] if around.settings.gateway.is_enabled else [])})
+
+
+def _works(
+    around: Surroundings, platform: Platform, group: NodeGroup | None, wallet: BitcoinRpc | None
+) -> Iterator[Coroutine[None, None, None]]:
+    """Yield what runs side by side in this process."""
+    live, pool_settings = around.live, around.settings.pool
+    runs = SERVICES if around.role == OFFICE else (around.role,)
+    if "shares" in runs:
+        yield shares.main.run(live.shares, pool_settings, platform)
+        if around.settings.eventlog.kind == "postgres":
+            yield keep_running("retention", lambda: _retain(platform), clock=platform.clock)
+    if "miners" in runs:
+        yield miners.main.run(live.miners, pool_settings, platform)
+    if group is not None and wallet is not None:
+        yield group.run()
+        if "rewards" in runs:
+            yield rewards.main.run(live.rewards, pool_settings, platform, group)
+        if "payouts" in runs:
+            yield payouts.main.run(live.payouts, pool_settings, platform, wallet)
+    if around.role == OFFICE and around.settings.gateway.is_enabled:
+        yield _serve_gateway(around, platform)
+
+
+async def _serve_gateway(around: Surroundings, platform: Platform | FrontPlatform) -> None:
+    settings = around.settings.gateway
+    async with around.registered(GATEWAY, around.advertised(settings.host, settings.port)):
+        await gateway.main.run(settings, around.settings.pool, around.live.info, platform)
 
 
 @contextlib.asynccontextmanager
-async def _platform(settings: Settings) -> AsyncIterator[Platform]:
-    clock = SystemClock()
-    waited_for = set(SERVICES) | ({"gateway"} if settings.gateway.is_enabled else set())
-
-    def ready(service: str) -> None:
-        waited_for.discard(service)
-        if not waited_for:
-            notify_ready("office")
-
-    pool = await open_pool(settings.postgres.dsn, settings.postgres)
-    eventlog = await PostgresEventLog.open(pool)
-    directory = local_directory(settings.data_dir, worker_count=settings.stratum.worker_count)
-    clients = RpcClients(directory)
-    try:
-        yield Platform.local(
-            clock=clock, pool=pool, eventlog=eventlog, directory=directory, clients=clients, ready=ready
+async def _platform(around: Surroundings) -> AsyncIterator[Platform]:
+    settings, clock, telemetry = around.settings, around.clock, around.telemetry
+    async with (
+        open_database(settings, telemetry) as pool,
+        open_eventlog(settings, clock, telemetry, pool=pool) as eventlog,
+        around.services() as (directory, clients),
+    ):
+        yield Platform(
+            clock=clock,
+            pool=pool,
+            eventlog=eventlog,
+            directory=directory,
+            clients=clients,
+            serve=around.serve_at(directory),
+            exclusive=around.exclusive,
+            telemetry=telemetry,
+            ready=around.ready,
         )
-    finally:
-        await clients.close()
-        await eventlog.close()
-        await close_pool(pool)
 
 
-async def _prune(platform: Platform) -> None:
+@contextlib.asynccontextmanager
+async def _nodes(around: Surroundings) -> AsyncIterator[tuple[NodeGroup | None, BitcoinRpc | None]]:
+    """Open the nodes where somebody needs them."""
+    if around.role not in {OFFICE, "rewards", "payouts"}:
+        yield None, None
+        return
+    settings = around.settings
+    async with open_nodes(settings.nodes, coin=settings.coin, clock=around.clock) as (group, wallet):
+        yield group, wallet
+
+
+async def _retain(platform: Platform) -> None:
+    async def prune_for_ever(_term: Term) -> None:
+        eventlog = await PostgresEventLog.open(platform.pool)
+        try:
+            while True:
+                await platform.clock.sleep(PRUNE_INTERVAL_S)
+                await _prune(eventlog, platform.pool)
+        finally:
+            await eventlog.close()
+
+    await platform.exclusive.run("eventlog/retention", prune_for_ever)
+
+
+async def _prune(eventlog: PostgresEventLog, pool: Pool) -> None:
     """Delete what every consumer has read and the retention no longer keeps."""
-    eventlog = platform.eventlog
-    assert isinstance(eventlog, PostgresEventLog)  # the embedded pool's only event log
-    await platform.clock.sleep(PRUNE_INTERVAL_S)
     for topic, schemas in CONSUMERS.items():
-        async with acquired(platform.pool) as connection:
+        async with acquired(pool) as connection:
             positions = [
                 await connection.fetchval(f"SELECT min(next_offset) FROM {schema}.position WHERE topic = $1", topic)
                 for schema in schemas
@@ -111,7 +157,3 @@ async def _prune(platform: Platform) -> None:
             count = await eventlog.prune(topic, keep=EVENTS_KEPT, below_offset=min(positions))
             if count:
                 log_event(_log, logging.INFO, "records pruned", topic=topic, record_count=count)
-
-
-if __name__ == "__main__":
-    main()

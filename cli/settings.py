@@ -1,9 +1,16 @@
-"""The whole of `lodepool.toml`, decoded and checked."""
+"""The configuration, decoded and checked: one file on one machine; a host's file and the tree in etcd on a cluster.
 
+A file with a section `[etcd]` is a host's: it holds only `HOST_SECTIONS`, and everything else lies in etcd, put there
+with `lodepool config push`. The environment overrides single values of both.
+"""
+
+import asyncio
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Final, Literal
+from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
@@ -17,12 +24,22 @@ from nodes.settings import NodeSettings
 from payouts.config import PayoutSettings
 from rewards.config import RewardsSettings
 from runtime.config import decode_section, load_toml
-from runtime.errors import ConfigError
+from runtime.errors import ConfigError, UserError
+from runtime.etcd.client import EtcdClient
+from runtime.etcd.config_tree import ConfigTree, Schema, Tree
+from runtime.etcd.errors import EtcdError
+from runtime.etcd.settings import EtcdSettings
+from runtime.eventlog.kafka_settings import KafkaSettings
 from runtime.postgres.settings import PostgresSettings
+from runtime.rpc.settings import RpcSettings
+from runtime.telemetry.settings import TelemetrySettings
 from shares.config import SharesSettings
 from stratum.config import StratumSettings
 
 DEFAULT_PATH = Path("lodepool.toml")
+DATA_DIR_VARIABLE: Final = "LODEPOOL_POOL_DATA_DIR"
+COPY_NAME: Final = "configuration.json"
+"""Name of the local copy of what lay in etcd."""
 
 
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -33,23 +50,51 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         json: JSON lines for machines instead of text for people.
     """
 
+    LIVE: ClassVar[frozenset[str]] = frozenset()
+
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     json: bool = False
 
 
-class SettingsFile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Every section a file may hold."""
+class EventLogSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `[eventlog]` section.
+
+    Attributes:
+        kind: What carries records between processes: "postgres" needs nothing more, "kafka" is for clusters.
+    """
+
+    LIVE: ClassVar[frozenset[str]] = frozenset()
+
+    kind: Literal["postgres", "kafka"] = "postgres"
+
+
+class HostTree(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a host's own file may hold on a cluster."""
+
+    etcd: EtcdSettings | None = None
+    rpc: RpcSettings = RpcSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
+    log: LogSettings = LogSettings()
+
+
+class PoolTree(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is the same for all hosts: the tree in etcd."""
 
     pool: PoolSettings
     nodes: tuple[NodeSettings, ...]
     postgres: PostgresSettings = PostgresSettings()
+    eventlog: EventLogSettings = EventLogSettings()
+    kafka: KafkaSettings = KafkaSettings()
     stratum: StratumSettings = StratumSettings()
     shares: SharesSettings = SharesSettings()
     miners: MinersSettings = MinersSettings()
     rewards: RewardsSettings = RewardsSettings()
     payouts: PayoutSettings = PayoutSettings()
     gateway: GatewaySettings = GatewaySettings()
-    log: LogSettings = LogSettings()
+
+
+HOST_SECTIONS: Final = HostTree.__struct_fields__
+POOL_SECTIONS: Final = PoolTree.__struct_fields__
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,9 +102,10 @@ class Settings:
     """What the pool was told.
 
     Attributes:
-        path: The file it stands in.
+        path: The file: the pool's, or on a cluster the host's.
         coin: The coin that `pool.coin` names.
         data_dir: Where the pool keeps its journal, its blocks and the embedded database; absolute.
+        etcd: Where the cluster's etcd is; None on one machine.
     """
 
     path: Path
@@ -68,28 +114,142 @@ class Settings:
     pool: PoolSettings
     nodes: tuple[NodeSettings, ...]
     postgres: PostgresSettings
+    eventlog: EventLogSettings
+    kafka: KafkaSettings
     stratum: StratumSettings
     shares: SharesSettings
     miners: MinersSettings
     rewards: RewardsSettings
     payouts: PayoutSettings
     gateway: GatewaySettings
+    etcd: EtcdSettings | None
+    rpc: RpcSettings
+    telemetry: TelemetrySettings
     log: LogSettings
 
 
 def load_settings(path: Path, *, environment: Mapping[str, str] | None = None) -> Settings:
-    """Read and check a configuration file; the environment overrides single values.
+    """Read and check the configuration; the environment overrides single values.
+
+    With `[etcd]` in the file the tree is fetched from there, which must not be asked for inside a running event loop.
 
     Raises:
         ConfigError: The file, a key or a value is not right; names which and what is expected.
+        UserError: etcd does not answer.
     """
-    file = decode_section(load_toml(path), "", SettingsFile, environment=environment)
-    if not file.nodes:
+    tree = load_toml(path)
+    host = decode_host(tree, environment=environment)
+    if host.etcd is None:
+        return decode_file(path, tree, environment=environment)
+    return decode_settings(path, host, asyncio.run(_fetch(host.etcd)), environment=environment)
+
+
+def load_host(path: Path, *, environment: Mapping[str, str] | None = None) -> HostTree:
+    """Read the host's sections of a file.
+
+    Raises:
+        ConfigError: The file, a key or a value is not right, or it holds sections that lie in etcd.
+    """
+    return decode_host(load_toml(path), environment=environment)
+
+
+def decode_host(tree: Tree, *, environment: Mapping[str, str] | None = None) -> HostTree:
+    """Decode the host's sections of a file's tree; the others are looked at only where there are to be none.
+
+    Raises:
+        ConfigError: A key or a value is not right, or it holds sections that lie in etcd.
+    """
+    own = {name: value for name, value in tree.items() if name in HOST_SECTIONS}
+    host = decode_section(own, "", HostTree, environment=environment)
+    if host.etcd is not None:
+        for name in tree:
+            if name in POOL_SECTIONS:
+                raise ConfigError(name, f"the section [{name}] lies in etcd; put it there with `lodepool config push`")
+            if name not in HOST_SECTIONS:
+                raise ConfigError(name, "unknown section", "one of " + ", ".join(HOST_SECTIONS))
+    return host
+
+
+def decode_file(path: Path, tree: Tree, *, environment: Mapping[str, str] | None = None) -> Settings:
+    """Decode the tree of a file that holds everything.
+
+    Raises:
+        ConfigError: A key or a value is not right.
+    """
+    known = (*POOL_SECTIONS, *HOST_SECTIONS)
+    for name in tree:
+        if name not in known:
+            # Says which names there are, and what was meant.
+            Schema(dict.fromkeys(known, PoolTree)).check({name: {}})
+    host = decode_host(tree, environment=environment)
+    own = {name: value for name, value in tree.items() if name in POOL_SECTIONS}
+    return decode_settings(path, host, own, environment=environment)
+
+
+def decode_settings(
+    path: Path, host: HostTree, tree: Tree, *, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Decode what a host's file and the pool's tree say together.
+
+    Raises:
+        ConfigError: A key or a value is not right.
+    """
+    pool_tree = decode_section(tree, "", PoolTree, environment=environment)
+    if not pool_tree.nodes:
         raise ConfigError("nodes", "there is none", "at least one [[nodes]] table with the url of a node")
     try:
-        coin = registry.get(file.pool.coin)
+        coin = registry.get(pool_tree.pool.coin)
     except UnknownCoin as error:
         raise ConfigError("pool.coin", str(error)) from None
-    data_dir = (path.absolute().parent / file.pool.data_dir).resolve()
-    sections = {name: getattr(file, name) for name in SettingsFile.__struct_fields__}
+    data_dir = (path.absolute().parent / pool_tree.pool.data_dir).resolve()
+    sections = {name: getattr(pool_tree, name) for name in POOL_SECTIONS}
+    sections |= {name: getattr(host, name) for name in HOST_SECTIONS}
     return Settings(path=path.absolute(), coin=coin, data_dir=data_dir, **sections)
+
+
+def copy_path(path: Path, *, environment: Mapping[str, str] | None = None) -> Path:
+    """Return where a host keeps its copy of the tree: in LODEPOOL_POOL_DATA_DIR, or beside its file without one."""
+    variables = os.environ if environment is None else environment
+    folder = path.absolute().parent / variables.get(DATA_DIR_VARIABLE, "")
+    return folder.resolve() / COPY_NAME
+
+
+def _check_nodes(tree: Tree) -> None:
+    if not tree.get("nodes"):
+        raise ConfigError("nodes", "there is none", "at least one [[nodes]] table with the url of a node")
+
+
+def _check_no_password(tree: Tree) -> None:
+    postgres = tree.get("postgres")
+    dsn = postgres.get("dsn") if isinstance(postgres, Mapping) else None
+    if not isinstance(dsn, str):
+        return
+    try:
+        parts = urlsplit(dsn)
+        has_password = bool(parts.password) or "password" in parse_qs(parts.query)
+    except ValueError:
+        has_password = False
+    if has_password:
+        raise ConfigError(
+            "postgres.dsn",
+            "holds a password, which everybody who may read etcd would see",
+            "an address without one; give the password in LODEPOOL_POSTGRES_DSN or with ?passfile=FILE",
+        )
+
+
+TREE_SCHEMA: Final = Schema({"": PoolTree}, checks=(_check_nodes, _check_no_password))
+"""What the tree in etcd may contain."""
+
+
+async def _fetch(etcd_settings: EtcdSettings) -> Tree:
+    async with EtcdClient(etcd_settings) as etcd:
+        try:
+            tree = (await ConfigTree(etcd, TREE_SCHEMA).pull()).tree
+        except EtcdError as error:
+            raise UserError(f"etcd cannot be asked: {error}.", "see etcd.endpoints") from None
+    if not tree:
+        raise UserError(
+            f"There is no configuration in etcd for the cluster {etcd_settings.cluster}.",
+            "put it there with `lodepool config push pool.toml`",
+        )
+    return tree

@@ -16,7 +16,7 @@ from gateway.sources import Sources
 from runtime.errors import UserError
 from runtime.live import Live
 from runtime.logs import log_event
-from runtime.platform import Platform
+from runtime.platform import FrontPlatform, Platform
 
 __all__ = ["SERVICE", "GatewayInfo", "make_runner", "run"]
 
@@ -28,7 +28,10 @@ _log = logging.getLogger("lodepool.gateway")
 
 
 async def run(
-    settings: GatewaySettings, pool_settings: PoolSettings, info: Live[GatewayInfo], platform: Platform
+    settings: GatewaySettings,
+    pool_settings: PoolSettings,
+    info: Live[GatewayInfo],
+    platform: FrontPlatform | Platform,
 ) -> None:
     """Serve the API until cancelled.
 

@@ -13,6 +13,25 @@ from runtime.telemetry import Telemetry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FrontPlatform:
+    """What a process runs on that only asks the others: no database, no event log.
+
+    Attributes:
+        clock: The time.
+        directory: Where each service listens.
+        clients: Channels to the other services.
+        telemetry: Metrics and traces.
+        ready: Called by a service with its name once it serves.
+    """
+
+    clock: Clock
+    directory: Directory
+    clients: RpcClients
+    telemetry: Telemetry
+    ready: Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Platform:
     """The process's surroundings, built by the composition root.
 

@@ -17,14 +17,17 @@ import uvloop as uvloop_module
 from runtime.clock import Clock
 from runtime.errors import UserError
 from runtime.logs import log_event
+from runtime.systemd import Systemd
 
 _log = logging.getLogger("lodepool.process")
 
 READY_FD = "LODEPOOL_READY_FD"
 EXIT_ERROR = 1
+"""Exit code after an unexpected error."""
 STOP_S_MAX = 25.0
 """How long a process may take to clean up after it was told to stop."""
 EXIT_USER_ERROR = 2
+"""Exit code when the operator must do something."""
 _CALM_S = 30.0
 _SOCKET_PATH_BYTES_MAX = 107
 _SOCKET_NAME_BYTES_MAX = 32
@@ -81,7 +84,8 @@ def run_async(main: Coroutine[object, object, None], *, uvloop: bool = True) -> 
 
     SIGTERM and SIGINT cancel `main` once; the process ends when its cleanup is done, and after `STOP_S_MAX` seconds
     without it, with the tasks that hang in the log. A UserError, alone or in an
-    exception group, is printed to stderr as a sentence.
+    exception group, is printed to stderr as a sentence. systemd, where it has started us, hears that we stop, and that
+    the event loop turns.
 
     Returns:
         0 when `main` returned or was cancelled by a signal, 1 after an unexpected error, 2 after a UserError.
@@ -108,12 +112,15 @@ def run_async(main: Coroutine[object, object, None], *, uvloop: bool = True) -> 
 async def _until_signal(main: Coroutine[object, object, None]) -> None:
     loop = asyncio.get_running_loop()
     task = asyncio.ensure_future(main)
+    systemd = service_manager()
+    watchdog = loop.create_task(systemd.keep_watchdog(), name="watchdog")
     stopped_by: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
         if not stopped_by:
             stopped_by.append(number)
             log_event(_log, logging.INFO, "stop requested", signal=number.name)
+            systemd.stopping()
             loop.call_later(STOP_S_MAX, _give_up)
             task.cancel()
 
@@ -125,6 +132,7 @@ async def _until_signal(main: Coroutine[object, object, None]) -> None:
         if not stopped_by:
             raise
     finally:
+        watchdog.cancel()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
 
@@ -157,13 +165,19 @@ def _print_user_error(error: UserError) -> None:
     sys.stderr.write(f"{error.message}\n" + (f"  hint: {error.hint}\n" if error.hint else ""))
 
 
-def notify_ready(name: str) -> None:
-    """Tell the supervisor that started this process that it serves; does nothing without one.
+def service_manager() -> Systemd:
+    """Return systemd as this process may speak to it: not at all where our own supervisor has started it."""
+    return Systemd({} if READY_FD in os.environ else os.environ)
 
-    Writes the line "READY <name>" to the descriptor whose number is in LODEPOOL_READY_FD.
+
+def notify_ready(name: str) -> None:
+    """Tell whoever started this process that it serves: our supervisor, or systemd, or nobody.
+
+    The supervisor reads the line "READY <name>" from the descriptor whose number is in LODEPOOL_READY_FD.
     """
     number = os.environ.get(READY_FD)
     if number is None:
+        service_manager().ready(f"{name} serves")
         return
     # The supervisor may have stopped listening; being ready is then nobody's business.
     with contextlib.suppress(OSError, ValueError):

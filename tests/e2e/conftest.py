@@ -38,7 +38,7 @@ class RunningPool:
 
     def pid_of(self, part: str) -> int:
         """Return the process id of "office", "shipper", "worker" or "postgres"."""
-        marks = {"office": "cli.office", "shipper": " shipper ", "worker": " worker ", "postgres": "/bin/postgres"}
+        marks = {"office": " office ", "shipper": " shipper ", "worker": " stratum ", "postgres": "/bin/postgres"}
         for child in psutil.Process(self.process.pid).children(recursive=True):
             try:
                 line = " ".join(child.cmdline()) + " "
