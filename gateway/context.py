@@ -1,16 +1,26 @@
 """What every handler of the gateway works with."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from aiohttp import web
 
 from coins.coin import Coin
 from coins.settings import PoolSettings
+from gateway.cache import RecentAnswers
 from gateway.config import GatewayInfo, GatewaySettings
 from gateway.metrics import GatewayMetrics
 from gateway.sources import Sources
-from runtime.clock import Clock
+from gateway.watch import ServiceWatch
+from runtime.clock import Clock, SystemClock
 from runtime.live import Live
+
+KEEP_S = 15.0
+KEPT_MAX = 64
+
+
+def _kept_answers() -> RecentAnswers[Any]:
+    return RecentAnswers(clock=SystemClock(), keep_s=KEEP_S, entries_max=KEPT_MAX)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,7 +33,9 @@ class Gateway:
         live_info: The pool's rules, which may change.
         coin: The coin that is mined.
         sources: The services that are asked.
-        clock: The time, for caching.
+        clock: The time.
+        kept: Answers of services that many readers want and that change slowly.
+        watch: Since when each service is up or down.
         metrics: Counted into.
     """
 
@@ -33,6 +45,8 @@ class Gateway:
     coin: Coin
     sources: Sources
     clock: Clock
+    kept: RecentAnswers[Any] = field(default_factory=_kept_answers)
+    watch: ServiceWatch = field(default_factory=ServiceWatch)
     metrics: GatewayMetrics = field(default_factory=GatewayMetrics)
 
     @property

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import asdict
 
-from gateway import models
+from gateway import models, models_history, models_status
 
 _ADDRESS = "ltc1qqyqszqgpqyqszqgpqyqszqgpqyqszqgpq4933p"
 _OTHER = "ltc1qqgpqyqszqgpqyqszqgpqyqszqgpqyqszr33r56h"
@@ -53,6 +53,7 @@ BLOCK_DETAIL = models.BlockDetail(
         models.BlockCredit(address=_OTHER, work="64563604257983430656", amount_atomic=154_935_000),
     ],
 )
+MINER_BLOCK_PAGE = models.MinerBlockPage(blocks=[_BLOCK], next_page_token=None)
 BLOCK_PAGE = models.BlockPage(blocks=[_BLOCK], counts=_BLOCK_COUNTS, next_page_token=_PAGE_TOKEN)
 
 POOL = models.Pool(
@@ -70,6 +71,16 @@ POOL = models.Pool(
     fee_ppm=10_000,
     payout_threshold_atomic=1_000_000,
     stratum_port=3333,
+    stratum=models.Stratum(
+        host="stratum.lodepool.example",
+        port=3333,
+        is_tls=False,
+        difficulty_start="1024",
+        difficulty_min="0.000001",
+        difficulty_max=None,
+        schemes_allowed=["pplns", "prop", "solo"],
+        password_options=["d=", "m="],
+    ),
     explorer=models.Explorer(
         tx_url="https://litecoinspace.org/tx/{txid}",
         block_url="https://litecoinspace.org/block/{hash}",
@@ -91,6 +102,7 @@ POOL = models.Pool(
     ),
     blocks=models.PoolBlocks(counts=_BLOCK_COUNTS, last=_BLOCK),
     chain=models.Network(height=2_850_000, work=_NETWORK_WORK),
+    luck=models.Luck(blocks_7d=2, effort_percent_mean_7d="104.25", effort_percent_mean_100="98.70"),
     payer=models.Payer(
         is_active=True,
         is_held=False,
@@ -137,6 +149,8 @@ MINER = models.Miner(
     balance=models.MinerBalance(
         immature_atomic=464_805_000, payable_atomic=125_000, reserved_atomic=0, paid_atomic=4_575_000_000
     ),
+    estimate=models.Estimate(atomic_per_day=986_900, basis="24h"),
+    uncertainty=models.Uncertainty(hps_1h_low=2_155_000_000_000, hps_1h_high=2_665_000_000_000, share_count_1h=358),
     workers=[
         models.Worker(
             worker="rig1",
@@ -148,6 +162,7 @@ MINER = models.Miner(
             hashrates=_HASHRATES,
             counts=_COUNTS,
             best_hash_work="152038417264812",
+            last_reject=models.Reject(reason="stale", time=_NOW - timedelta(minutes=30)),
         )
     ],
     has_more_workers=False,
@@ -194,4 +209,51 @@ LEDGER = models.Ledger(
     pool_fee_atomic=75_120_000,
     remainder_atomic=0,
     network_fee_atomic=40_000,
+)
+
+POOL_HISTORY = models_history.PoolHistory(
+    window=models_history.Window.DAY,
+    interval_s=600,
+    points=[
+        models_history.PoolPoint(
+            time=_NOW - timedelta(minutes=10), hps=2_400_000_000_000, accepted=60, rejected=1, worker_count=5
+        ),
+        models_history.PoolPoint(time=_NOW, hps=2_390_000_000_000, accepted=12, rejected=0, worker_count=None),
+    ],
+    blocks=[models_history.FoundBlock(time=_FOUND, height=2_850_000, effort_percent="104.25")],
+    degraded=[],
+)
+
+MINER_HISTORY = models_history.MinerHistory(
+    window=models_history.Window.DAY,
+    interval_s=600,
+    points=[
+        models_history.MinerPoint(
+            time=_NOW - timedelta(minutes=10),
+            hps=2_400_000_000_000,
+            accepted=60,
+            rejected=1,
+            work="1440000000000000",
+        )
+    ],
+)
+
+LEADERBOARD = models_history.Leaderboard(
+    window=models_history.Window.DAY,
+    leaders=[
+        models_history.Leader(
+            rank=1, address=_ADDRESS, hps=2_380_000_000_000, work="205632000000000000", worker_count=4
+        ),
+        models_history.Leader(rank=2, address=None, hps=1_000_000_000, work="86400000000000", worker_count=1),
+    ],
+)
+
+STATUS = models_status.Status(
+    services=[
+        models_status.ServiceStatus(name="shares", is_up=True, since=_NOW - timedelta(days=3), detail=None),
+        models_status.ServiceStatus(name="payouts", is_up=False, since=_NOW, detail="It does not answer."),
+    ],
+    nodes=[models_status.NodeStatus(name="node-a", is_up=True, height=2_850_040)],
+    stratum=[models_status.StratumStatus(instance="0-6f3a-1", session_count=412, refusing_reason=None)],
+    version="0.1.0",
 )

@@ -139,6 +139,13 @@ class BlockPage(Answer, frozen=True, kw_only=True):
     next_page_token: NextPageToken
 
 
+class MinerBlockPage(Answer, frozen=True, kw_only=True):
+    """Blocks that a miner found, newest first."""
+
+    blocks: list[Block]
+    next_page_token: NextPageToken
+
+
 class Explorer(Answer, frozen=True, kw_only=True):
     """Where to look things up on the chain; null where there is no explorer."""
 
@@ -201,6 +208,27 @@ class Payer(Answer, frozen=True, kw_only=True):
     accounts_isolated: Annotated[int, Meta(description="Accounts left out because their address was refused.")]
 
 
+class Stratum(Answer, frozen=True, kw_only=True):
+    """Where and how miners connect."""
+
+    host: Annotated[str | None, Meta(description="Null: the host that serves the page.")]
+    port: int
+    is_tls: bool
+    difficulty_start: Annotated[str, Meta(description="Share difficulty of a new connection, decimal.")]
+    difficulty_min: Annotated[str, Meta(description="No share difficulty is lower, decimal.")]
+    difficulty_max: Annotated[str | None, Meta(description="None is higher, decimal; null when only the network's.")]
+    schemes_allowed: Annotated[list[str], Meta(description="Reward schemes a worker may choose.")]
+    password_options: Annotated[list[str], Meta(description="What the password can hold.")]
+
+
+class Luck(Answer, frozen=True, kw_only=True):
+    """How the pool's blocks came, against what its work should bring. Orphaned blocks are left out."""
+
+    blocks_7d: Annotated[int, Meta(description="Blocks of the last seven days, 1000 at most.")]
+    effort_percent_mean_7d: Annotated[Percent | None, Meta(description="Mean of their efforts; null when none.")]
+    effort_percent_mean_100: Annotated[Percent | None, Meta(description="Mean of the last 100; null when none.")]
+
+
 class Pool(Answer, frozen=True, kw_only=True):
     """The pool at this moment."""
 
@@ -218,11 +246,13 @@ class Pool(Answer, frozen=True, kw_only=True):
     fee_ppm: Annotated[int, Meta(description="The pool's fee, millionths of the reward: 10000 is 1 %.")]
     payout_threshold_atomic: Atomic
     stratum_port: int
+    stratum: Stratum
     explorer: Explorer
     shares: PoolShares | None
     round: Annotated[PoolRound | None, Meta(description="Needs the shares and the rewards service.")]
     blocks: PoolBlocks | None
     chain: Annotated[Network | None, Meta(description="Null before the pool's first block.")]
+    luck: Annotated[Luck | None, Meta(description="Null while rewards is away.")]
     payer: Payer | None
     degraded: Degraded
 
@@ -230,7 +260,7 @@ class Pool(Answer, frozen=True, kw_only=True):
 class MinerSummary(Answer, frozen=True, kw_only=True):
     """A miner in the list."""
 
-    address: Address
+    address: Annotated[Address | None, Meta(description="Null for a miner who wants to stay anonymous.")]
     hashrates: Hashrates
     counts: ShareCounts
     total_work: Work
@@ -276,6 +306,15 @@ class MinerBalance(Answer, frozen=True, kw_only=True):
     paid_atomic: Annotated[int, Meta(description="Paid and confirmed, atomic units.")]
 
 
+class Reject(Answer, frozen=True, kw_only=True):
+    """When shares of a worker were last rejected."""
+
+    reason: Annotated[
+        str, Meta(description="Why most of that minute's were: stale, duplicate, low_difficulty, invalid.")
+    ]
+    time: Annotated[Time, Meta(description="The minute.")]
+
+
 class Worker(Answer, frozen=True, kw_only=True):
     """A worker. A field is null when the service that knows it did not answer, or has not seen the worker yet."""
 
@@ -288,6 +327,24 @@ class Worker(Answer, frozen=True, kw_only=True):
     hashrates: Hashrates | None
     counts: ShareCounts | None
     best_hash_work: Work | None
+    last_reject: Annotated[Reject | None, Meta(description="Null when none is remembered.")]
+
+
+class Estimate(Answer, frozen=True, kw_only=True):
+    """What the miner can expect: its part of the network's work, of the newest block's reward, after the pool's fee."""
+
+    atomic_per_day: Annotated[
+        int | None, Meta(description="Atomic units, rounded down; null before the pool's first block.")
+    ]
+    basis: Annotated[str, Meta(description="The hashrate it is made of: 1h, or 24h once it has mined for a day.")]
+
+
+class Uncertainty(Answer, frozen=True, kw_only=True):
+    """Between what the true hashrate of the last hour lies, 19 times out of 20: shares come by chance."""
+
+    hps_1h_low: Annotated[Hashrate | None, Meta(description="Null without a share in the hour.")]
+    hps_1h_high: Annotated[Hashrate | None, Meta(description="Null without a share in the hour.")]
+    share_count_1h: Annotated[int, Meta(description="Accepted shares of the hour.")]
 
 
 class Miner(Answer, frozen=True, kw_only=True):
@@ -298,6 +355,8 @@ class Miner(Answer, frozen=True, kw_only=True):
     account: MinerAccount | None
     shares: MinerShares | None
     balance: MinerBalance | None
+    estimate: Annotated[Estimate | None, Meta(description="Null while shares or rewards is away.")]
+    uncertainty: Annotated[Uncertainty | None, Meta(description="Null while shares is away.")]
     workers: Annotated[list[Worker] | None, Meta(description="By name, at most 5000.")]
     has_more_workers: Annotated[bool, Meta(description="There are workers that are not listed.")]
     degraded: Degraded

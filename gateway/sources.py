@@ -4,10 +4,13 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
 from proto.lodepool.miners.v1 import miners_pb2, miners_pb2_grpc
 from proto.lodepool.payouts.v1 import payouts_pb2, payouts_pb2_grpc
 from proto.lodepool.rewards.v1 import rewards_pb2, rewards_pb2_grpc
 from proto.lodepool.shares.v1 import shares_pb2, shares_pb2_grpc
+from proto.lodepool.stratum.v1 import stratum_pb2, stratum_pb2_grpc
 from runtime.logs import log_event
 from runtime.rpc.client import RpcClients, call
 from runtime.rpc.errors import RpcError, Unavailable
@@ -40,6 +43,7 @@ class Sources:
         self._miners = miners_pb2_grpc.MinerServiceStub(clients.channel("miners"))
         self._rewards = rewards_pb2_grpc.RewardServiceStub(clients.channel("rewards"))
         self._payouts = payouts_pb2_grpc.PayoutServiceStub(clients.channel("payouts"))
+        self._clients = clients
 
     async def pool_stats(self, *, round_start_height: int) -> shares_pb2.PoolStats:
         """Ask for the pool's hashrates and counts; the round is what lies above the height."""
@@ -55,6 +59,20 @@ class Sources:
         """Ask for a page of accounts, greatest hashrate first."""
         request = shares_pb2.ListAccountsRequest(coin=self._coin_id, page_size=page_size, page_token=page_token)
         return await self._call("shares", self._shares.ListAccounts, request)
+
+    async def history(
+        self, window: shares_pb2.HistoryWindow.ValueType, *, account: str = "", worker: str | None = None
+    ) -> shares_pb2.HashrateHistory:
+        """Ask what was mined over time: by everybody, by an account, or by one of its workers."""
+        request = shares_pb2.GetHashrateHistoryRequest(
+            coin=self._coin_id, account=account, worker=worker, window=window
+        )
+        return await self._call("shares", self._shares.GetHashrateHistory, request)
+
+    async def leaders(self, *, page_size: int) -> shares_pb2.ListLeadersResponse:
+        """Ask for the accounts with the most work of the last day."""
+        request = shares_pb2.ListLeadersRequest(coin=self._coin_id, page_size=page_size)
+        return await self._call("shares", self._shares.ListLeaders, request)
 
     async def account(self, account: str) -> miners_pb2.Account:
         """Ask for an account's settings and presence."""
@@ -74,11 +92,11 @@ class Sources:
         return await self._call("miners", self._miners.ListWorkers, request)
 
     async def blocks(
-        self, status: rewards_pb2.BlockStatus.ValueType, *, page_size: int, page_token: str
+        self, status: rewards_pb2.BlockStatus.ValueType, *, page_size: int, page_token: str, account: str = ""
     ) -> rewards_pb2.ListBlocksResponse:
-        """Ask for a page of blocks, newest first."""
+        """Ask for a page of blocks, newest first; an empty account asks for everybody's."""
         request = rewards_pb2.ListBlocksRequest(
-            coin=self._coin_id, status=status, page_size=page_size, page_token=page_token
+            coin=self._coin_id, status=status, account=account, page_size=page_size, page_token=page_token
         )
         return await self._call("rewards", self._rewards.ListBlocks, request)
 
@@ -115,6 +133,18 @@ class Sources:
         """Ask what the payer is doing."""
         request = payouts_pb2.GetStatusRequest(coin=self._coin_id)
         return await self._call("payouts", self._payouts.GetStatus, request)
+
+    async def stratum_status(self, name: str) -> stratum_pb2.StratumStatus:
+        """Ask a stratum worker how it is doing."""
+        stub = stratum_pb2_grpc.StratumServiceStub(self._clients.channel(name))
+        return await self._call(name, stub.GetStatus, stratum_pb2.GetStatusRequest())
+
+    async def check(self, service: str) -> None:
+        """Return when a service says that it serves."""
+        stub = health_pb2_grpc.HealthStub(self._clients.channel(service))
+        answer = await self._call(service, stub.Check, health_pb2.HealthCheckRequest())
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            raise Unavailable("it is stopping")
 
     async def _call(self, service: str, method: Callable[..., Awaitable[Answer]], request: object) -> Answer:
         """Call a method; that its service went away or came back is logged once, however many readers ask."""

@@ -1,15 +1,19 @@
 """Protobuf into models; protobuf goes no further."""
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import asdict
 
 from gateway import models
+from gateway.expectation import effort_hundredths, expected_atomic_per_day, hashrate_interval, mean_percent
 from proto.lodepool.miners.v1 import miners_pb2
 from proto.lodepool.payouts.v1 import payouts_pb2
 from proto.lodepool.rewards.v1 import rewards_pb2
 from proto.lodepool.shares.v1 import shares_pb2
 
+WEEK_MS = 7 * 86_400_000
+LUCK_BLOCKS = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PRESENCES = {
     miners_pb2.PRESENCE_ONLINE: models.Presence.ONLINE,
@@ -87,6 +91,21 @@ def pool_shares(stats: shares_pb2.PoolStats) -> models.PoolShares:
     )
 
 
+def luck(blocks: Iterable[rewards_pb2.Block], *, now_ms: int) -> models.Luck:
+    """Return how the blocks came, of the newest first."""
+    kept = [message for message in blocks if message.status != rewards_pb2.BLOCK_STATUS_ORPHANED]
+    week = [message for message in kept if message.found_time_ms > now_ms - WEEK_MS]
+    return models.Luck(
+        blocks_7d=len(week),
+        effort_percent_mean_7d=mean_percent(map(_effort, week)),
+        effort_percent_mean_100=mean_percent(map(_effort, kept[:LUCK_BLOCKS])),
+    )
+
+
+def _effort(message: rewards_pb2.Block) -> int | None:
+    return effort_hundredths(int(message.round_work or "0"), int(message.network_work or "0"))
+
+
 def block_counts(counts: rewards_pb2.BlockCounts) -> models.BlockCounts:
     """Return blocks by status."""
     return models.BlockCounts(
@@ -155,10 +174,19 @@ def payer(status: payouts_pb2.PayerStatus) -> models.Payer:
     )
 
 
-def miner_summary(stats: shares_pb2.AccountStats, account: miners_pb2.Account | None) -> models.MinerSummary:
-    """Return a miner in the list; None when the miners service does not know it or is away."""
+def miner_summary(
+    stats: shares_pb2.AccountStats, account: miners_pb2.Account | None, *, is_named: bool
+) -> models.MinerSummary:
+    """Return a miner in the list.
+
+    Args:
+        stats: What the shares service knows.
+        account: None when the miners service does not know it or is away.
+        is_named: False leaves the address out, as an anonymous miner's is.
+    """
+    is_anonymous = account is not None and account.is_anonymous
     return models.MinerSummary(
-        address=stats.account,
+        address=stats.account if is_named and not is_anonymous else None,
         hashrates=hashrates(stats.hashrates),
         counts=share_counts(stats.counts),
         total_work=work_of(stats.total_work),
@@ -215,6 +243,43 @@ def worker(name: str, *, known: miners_pb2.Worker | None, stats: shares_pb2.Work
         hashrates=None if stats is None else hashrates(stats.hashrates),
         counts=None if stats is None else share_counts(stats.counts),
         best_hash_work=None if stats is None else str(stats.best_hash_work),
+        last_reject=None if stats is None else _last_reject(stats),
+    )
+
+
+def _last_reject(stats: shares_pb2.WorkerStats) -> models.Reject | None:
+    if not stats.last_reject_time_ms:
+        return None
+    return models.Reject(reason=stats.last_reject_reason, time=time_of(stats.last_reject_time_ms))
+
+
+def uncertainty(stats: shares_pb2.AccountStats) -> models.Uncertainty:
+    """Return how sure a miner's hashrate of the last hour is."""
+    interval = hashrate_interval(int(stats.hashrates.hps_1h or "0"), stats.accepted_count_1h)
+    low, high = (None, None) if interval is None else interval
+    return models.Uncertainty(
+        hps_1h_low=None if low is None else hashrate_of(str(low)),
+        hps_1h_high=None if high is None else hashrate_of(str(high)),
+        share_count_1h=stats.accepted_count_1h,
+    )
+
+
+def estimate(
+    stats: shares_pb2.AccountStats, newest: rewards_pb2.Block | None, *, is_day_old: bool, fee_ppm: int
+) -> models.Estimate:
+    """Return what a miner can expect by the pool's newest block; there is nothing to go by before the first."""
+    rates = stats.hashrates
+    network_work = 0 if newest is None else int(newest.network_work or "0")
+    return models.Estimate(
+        atomic_per_day=None
+        if newest is None or not network_work
+        else expected_atomic_per_day(
+            hps=int((rates.hps_24h if is_day_old else rates.hps_1h) or "0"),
+            network_work=network_work,
+            reward_atomic=newest.reward_atomic,
+            fee_ppm=fee_ppm,
+        ),
+        basis="24h" if is_day_old else "1h",
     )
 
 

@@ -286,10 +286,11 @@ async def _live_sums(
 
 
 async def _newest_bucket(connection: Connection, coin_key: int) -> int | None:
+    # A sum is no column: otherwise the index over all subjects is walked backwards to find the pool's own rows.
     newest: int | None = await connection.fetchval(
         """
-        SELECT bucket FROM shares.history
-        WHERE coin_key = $1 AND account_id = 0 AND worker_id = 0 AND span_min = $2 ORDER BY bucket DESC LIMIT 1
+        SELECT max(bucket + 0) FROM shares.history
+        WHERE coin_key = $1 AND account_id = 0 AND worker_id = 0 AND span_min = $2
         """,
         coin_key,
         ROLL_MIN,

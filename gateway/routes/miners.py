@@ -1,7 +1,7 @@
 """Miners: the list by hashrate, and one miner with workers, balance, credits and payouts."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from coins.bitcoin.address import payee
 from coins.errors import AddressError
@@ -9,19 +9,25 @@ from gateway import examples, models, translation
 from gateway.context import Gateway
 from gateway.panels import Panel, ask, degraded, need
 from gateway.problems import Kind, ProblemFound, from_service
+from gateway.recent_blocks import recent_blocks
 from gateway.routing import ADDRESS, COIN, PAGED, Route, page_of
 from gateway.sources import Sources
 from proto.lodepool.miners.v1 import miners_pb2
+from proto.lodepool.rewards.v1 import rewards_pb2
 from proto.lodepool.shares.v1 import shares_pb2
 from runtime.rpc.errors import NotFound, Unavailable
 
+DAY_MS = 86_400_000
 WORKERS_PAGE = 1_000
 WORKERS_PAGES_MAX = 5
 """A miner's answer lists at most WORKERS_PAGE × WORKERS_PAGES_MAX workers."""
 
 
 async def list_miners(gateway: Gateway, values: Mapping[str, str]) -> models.MinerPage:
-    """Answer a page of miners, greatest hashrate first; how many workers are online is null without that service."""
+    """Answer a page of miners, greatest hashrate first.
+
+    Without the miners service nobody knows how many workers are online, nor who wants to stay anonymous.
+    """
     page = page_of(values, gateway.settings)
     sources = gateway.sources
     answer = await need("shares", sources.accounts_by_hashrate(page_size=page.size, page_token=page.token))
@@ -30,7 +36,10 @@ async def list_miners(gateway: Gateway, values: Mapping[str, str]) -> models.Min
         known = await ask("miners", sources.accounts([stats.account for stats in answer.accounts]))
     by_address = {} if known.value is None else {account.account: account for account in known.value.accounts}
     return models.MinerPage(
-        miners=[translation.miner_summary(stats, by_address.get(stats.account)) for stats in answer.accounts],
+        miners=[
+            translation.miner_summary(stats, by_address.get(stats.account), is_named=not known.is_down)
+            for stats in answer.accounts
+        ],
         next_page_token=answer.next_page_token or None,
         degraded=degraded(known),
     )
@@ -38,13 +47,14 @@ async def list_miners(gateway: Gateway, values: Mapping[str, str]) -> models.Min
 
 async def get_miner(gateway: Gateway, values: Mapping[str, str]) -> models.Miner:
     """Answer a miner, with null for what a service that is away knows."""
-    address = _address(gateway, values)
+    address = address_of(gateway, values)
     sources = gateway.sources
-    account, stats, workers, balance = await asyncio.gather(
+    account, stats, workers, balance, blocks = await asyncio.gather(
         ask("miners", sources.account(address)),
         ask("shares", sources.account_stats(address)),
         ask("miners", _workers(sources, address)),
         ask("rewards", sources.balance(address)),
+        ask("rewards", recent_blocks(gateway)),
     )
     _check_is_known(address, account, stats, is_rewards_down=balance.is_down)
     known_workers, has_more = ([], False) if workers.value is None else workers.value
@@ -56,23 +66,41 @@ async def get_miner(gateway: Gateway, values: Mapping[str, str]) -> models.Miner
         else translation.miner_account(account.value, threshold_default_atomic=gateway.info.payout_threshold_atomic),
         shares=None if stats.value is None else translation.miner_shares(stats.value),
         balance=None if balance.value is None else translation.miner_balance(balance.value),
+        estimate=_estimate(gateway, account=account, stats=stats, blocks=blocks),
+        uncertainty=None if stats.value is None else translation.uncertainty(stats.value),
         workers=None
         if workers.is_down and stats.is_down
         else _join_workers(known_workers, [] if stats.value is None else list(stats.value.workers), has_more=has_more),
         has_more_workers=has_more,
-        degraded=degraded(account, stats, workers, balance),
+        degraded=degraded(account, stats, workers, balance, blocks),
+    )
+
+
+async def list_miner_blocks(gateway: Gateway, values: Mapping[str, str]) -> models.MinerBlockPage:
+    """Answer a page of the blocks a miner found, newest first."""
+    address = address_of(gateway, values)
+    page = page_of(values, gateway.settings)
+    question = gateway.sources.blocks(
+        rewards_pb2.BLOCK_STATUS_UNSPECIFIED, account=address, page_size=page.size, page_token=page.token
+    )
+    answer = await need("rewards", question)
+    if not answer.blocks and not page.token:
+        await _refuse_stranger(gateway, address)
+    return models.MinerBlockPage(
+        blocks=[translation.block(block) for block in answer.blocks],
+        next_page_token=answer.next_page_token or None,
     )
 
 
 async def list_credits(gateway: Gateway, values: Mapping[str, str]) -> models.CreditPage:
     """Answer a page of a miner's credits, newest first."""
-    address = _address(gateway, values)
+    address = address_of(gateway, values)
     page = page_of(values, gateway.settings)
     question = gateway.sources.credits(address, page_size=page.size, page_token=page.token)
     try:
         answer = await need("rewards", question)
     except NotFound:
-        raise _unknown(address) from None
+        raise unknown_miner(address) from None
     if not answer.credits and not page.token:
         await _refuse_stranger(gateway, address)
     return models.CreditPage(
@@ -83,13 +111,13 @@ async def list_credits(gateway: Gateway, values: Mapping[str, str]) -> models.Cr
 
 async def list_miner_payouts(gateway: Gateway, values: Mapping[str, str]) -> models.PayoutPage:
     """Answer a page of a miner's payments, newest first."""
-    address = _address(gateway, values)
+    address = address_of(gateway, values)
     page = page_of(values, gateway.settings)
     question = gateway.sources.payouts(address, page_size=page.size, page_token=page.token)
     try:
         answer = await need("payouts", question)
     except NotFound:
-        raise _unknown(address) from None
+        raise unknown_miner(address) from None
     if not answer.payouts and not page.token:
         await _refuse_stranger(gateway, address)
     return models.PayoutPage(
@@ -98,12 +126,31 @@ async def list_miner_payouts(gateway: Gateway, values: Mapping[str, str]) -> mod
     )
 
 
-def _address(gateway: Gateway, values: Mapping[str, str]) -> str:
-    """Return the canonical form of the address in the path."""
+def address_of(gateway: Gateway, values: Mapping[str, str]) -> str:
+    """Return the canonical form of the address in the path.
+
+    Raises:
+        ProblemFound: When it is not an address of the coin.
+    """
     try:
         return payee(gateway.coin, values["address"]).text
     except AddressError as error:
         raise ProblemFound(Kind.BAD_ADDRESS, f"{error}.") from None
+
+
+def _estimate(
+    gateway: Gateway,
+    *,
+    account: Panel[miners_pb2.Account],
+    stats: Panel[shares_pb2.AccountStats],
+    blocks: Panel[Sequence[rewards_pb2.Block]],
+) -> models.Estimate | None:
+    if stats.value is None or blocks.value is None:
+        return None
+    create_time_ms = 0 if account.value is None else account.value.create_time_ms
+    is_day_old = 0 < create_time_ms <= gateway.clock.now_ms() - DAY_MS
+    newest = blocks.value[0] if blocks.value else None
+    return translation.estimate(stats.value, newest, is_day_old=is_day_old, fee_ppm=gateway.info.fee_ppm)
 
 
 async def _refuse_stranger(gateway: Gateway, address: str) -> None:
@@ -114,7 +161,7 @@ async def _refuse_stranger(gateway: Gateway, address: str) -> None:
     """
     account = await ask("miners", gateway.sources.account(address))
     if account.is_absent:
-        raise _unknown(address)
+        raise unknown_miner(address)
 
 
 def _check_is_known(
@@ -132,7 +179,7 @@ def _check_is_known(
     if account.value is not None or stats.value is not None:
         return
     if account.is_absent or stats.is_absent:
-        raise _unknown(address)
+        raise unknown_miner(address)
     if is_rewards_down:
         raise from_service(Unavailable("nobody answered"), service="miners")
 
@@ -163,13 +210,14 @@ def _join_workers(
     ]
 
 
-def _unknown(address: str) -> ProblemFound:
+def unknown_miner(address: str) -> ProblemFound:
+    """Return the problem of somebody who has never mined here."""
     return ProblemFound(
         Kind.UNKNOWN_MINER, f"{address} has not mined here, expected an address with at least one accepted share."
     )
 
 
-_MINER_PROBLEMS = (Kind.BAD_ADDRESS, Kind.UNKNOWN_MINER, Kind.SERVICE_UNAVAILABLE)
+MINER_PROBLEMS = (Kind.BAD_ADDRESS, Kind.UNKNOWN_MINER, Kind.SERVICE_UNAVAILABLE)
 
 ROUTES = (
     Route(
@@ -191,7 +239,7 @@ ROUTES = (
         answer=models.Miner,
         example=examples.MINER,
         parameters=(ADDRESS, COIN),
-        problems=_MINER_PROBLEMS,
+        problems=MINER_PROBLEMS,
     ),
     Route(
         path="/api/v1/miners/{address}/credits",
@@ -201,7 +249,17 @@ ROUTES = (
         answer=models.CreditPage,
         example=examples.CREDIT_PAGE,
         parameters=(ADDRESS, *PAGED, COIN),
-        problems=_MINER_PROBLEMS,
+        problems=MINER_PROBLEMS,
+    ),
+    Route(
+        path="/api/v1/miners/{address}/blocks",
+        operation_id="listMinerBlocks",
+        summary="Blocks that a miner found, newest first.",
+        handler=list_miner_blocks,
+        answer=models.MinerBlockPage,
+        example=examples.MINER_BLOCK_PAGE,
+        parameters=(ADDRESS, *PAGED, COIN),
+        problems=MINER_PROBLEMS,
     ),
     Route(
         path="/api/v1/miners/{address}/payouts",
@@ -211,6 +269,6 @@ ROUTES = (
         answer=models.PayoutPage,
         example=examples.PAYOUT_PAGE,
         parameters=(ADDRESS, *PAGED, COIN),
-        problems=_MINER_PROBLEMS,
+        problems=MINER_PROBLEMS,
     ),
 )

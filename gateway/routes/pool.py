@@ -2,16 +2,19 @@
 
 import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 
 from coins.work import work_from_target
 from gateway import examples, models, translation
 from gateway.context import Gateway
 from gateway.panels import Panel, ask, degraded
+from gateway.recent_blocks import recent_blocks
 from gateway.routing import COIN, Route
 from gateway.sources import Sources
 from proto.lodepool.rewards.v1 import rewards_pb2
 from proto.lodepool.shares.v1 import shares_pb2
 
+PASSWORD_OPTIONS = ("d=", "m=")
 _LIVE_STATUSES = (
     rewards_pb2.BLOCK_STATUS_CANDIDATE,
     rewards_pb2.BLOCK_STATUS_IMMATURE,
@@ -22,8 +25,8 @@ _LIVE_STATUSES = (
 async def get_pool(gateway: Gateway, _values: Mapping[str, str]) -> models.Pool:
     """Answer the pool at this moment, with null for what a service that is away knows."""
     sources = gateway.sources
-    (blocks, round_block, shares), payer = await asyncio.gather(
-        _blocks_and_shares(sources), ask("payouts", sources.payer_status())
+    (blocks, round_block, shares), payer, recent = await asyncio.gather(
+        _blocks_and_shares(sources), ask("payouts", sources.payer_status()), ask("rewards", recent_blocks(gateway))
     )
     last = blocks.value.blocks[0] if blocks.value is not None and blocks.value.blocks else None
     coin, info = gateway.coin, gateway.info
@@ -42,6 +45,7 @@ async def get_pool(gateway: Gateway, _values: Mapping[str, str]) -> models.Pool:
         fee_ppm=info.fee_ppm,
         payout_threshold_atomic=info.payout_threshold_atomic,
         stratum_port=info.stratum_port,
+        stratum=_stratum(gateway),
         explorer=models.Explorer(
             tx_url=coin.explorer_tx_url, block_url=coin.explorer_block_url, address_url=coin.explorer_address_url
         ),
@@ -50,8 +54,29 @@ async def get_pool(gateway: Gateway, _values: Mapping[str, str]) -> models.Pool:
         blocks=None if blocks.value is None else _blocks(blocks.value),
         chain=None if last is None else models.Network(height=last.height, work=translation.work_of(last.network_work)),
         payer=None if payer.value is None else translation.payer(payer.value),
-        degraded=degraded(shares, blocks, round_block, payer),
+        luck=None if recent.value is None else translation.luck(recent.value, now_ms=gateway.clock.now_ms()),
+        degraded=degraded(shares, blocks, round_block, payer, recent),
     )
+
+
+def _stratum(gateway: Gateway) -> models.Stratum:
+    info = gateway.info
+    highest = info.difficulty_max
+    return models.Stratum(
+        host=gateway.settings.stratum_host,
+        port=info.stratum_port,
+        is_tls=info.is_stratum_tls,
+        difficulty_start=_decimal(info.difficulty_start),
+        difficulty_min=_decimal(info.difficulty_min),
+        difficulty_max=None if highest is None else _decimal(highest),
+        schemes_allowed=list(info.schemes_allowed),
+        password_options=list(PASSWORD_OPTIONS),
+    )
+
+
+def _decimal(difficulty: float) -> str:
+    """Return the digits of a difficulty as it was configured: 1e-06 is "0.000001"."""
+    return f"{Decimal(repr(difficulty)).normalize():f}"
 
 
 async def _blocks_and_shares(

@@ -66,6 +66,7 @@ def list_blocks(request: rewards_pb2.ListBlocksRequest) -> rewards_pb2.ListBlock
     """Answer as the rewards service does, one page."""
     every = sorted((b for found in BLOCKS.values() for b in found), key=lambda b: -b.height)
     chosen = BLOCKS[request.status] if request.status else every
+    chosen = [b for b in chosen if request.account in ("", b.account)]
     return rewards_pb2.ListBlocksResponse(
         blocks=chosen[: request.page_size],
         next_page_token="more" if len(chosen) > request.page_size else "",
@@ -113,6 +114,25 @@ def fill(world: GatewayWorld) -> None:
         ),
         "GetAccountStats": lambda request: stats if request.account == ADDRESS else NotFound("no"),
         "ListAccounts": shares_pb2.ListAccountsResponse(accounts=[listed], next_page_token="more"),
+        "GetHashrateHistory": lambda request: (
+            shares_pb2.HashrateHistory(
+                interval_s=600,
+                points=[
+                    shares_pb2.HistoryPoint(
+                        time_ms=TIME_MS, work="600", hps="1", accepted=6, rejected=1, worker_count=2
+                    ),
+                    shares_pb2.HistoryPoint(time_ms=TIME_MS + 600_000, work="0", hps="0"),
+                ],
+            )
+            if request.account in ("", ADDRESS) and request.worker != "stranger"
+            else NotFound("no")
+        ),
+        "ListLeaders": shares_pb2.ListLeadersResponse(
+            leaders=[
+                shares_pb2.Leader(account=ADDRESS, work="8640000", hps="100", worker_count=2),
+                shares_pb2.Leader(account=OTHER, work="86400", hps="1", worker_count=1),
+            ]
+        ),
     }
     world.services["miners"].answers = {
         "GetAccount": lambda request: account if request.account == ADDRESS else NotFound("no"),
@@ -251,7 +271,7 @@ async def test_a_pool_that_never_found_a_block_has_no_effort(world):
     )
 
 
-PANELS = {"shares": {"shares", "round"}, "rewards": {"round", "blocks", "chain"}, "payouts": {"payer"}}
+PANELS = {"shares": {"shares", "round"}, "rewards": {"round", "blocks", "chain", "luck"}, "payouts": {"payer"}}
 
 
 @pytest.mark.parametrize("how", ["away", "slow", "failing"])
@@ -332,7 +352,11 @@ async def test_a_miners_own_threshold_goes_before_the_pools(world):
     assert (account["payout_threshold_atomic"], account["is_threshold_default"]) == (5, False)
 
 
-MINER_PANELS = {"shares": {"shares"}, "miners": {"account"}, "rewards": {"balance"}}
+MINER_PANELS = {
+    "shares": {"shares", "estimate", "uncertainty"},
+    "miners": {"account"},
+    "rewards": {"balance", "estimate"},
+}
 
 
 @pytest.mark.parametrize("service", MINER_PANELS)
