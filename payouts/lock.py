@@ -140,6 +140,10 @@ async def try_lock(pool: Pool, coin_id: str, term: Term) -> AsyncIterator[HeldLo
             try:
                 token = await take_fence(connection, SCHEMA, coin_id)
                 yield HeldLock(coin_id=coin_id, connection=connection, term=term, token=token, lost=lost)
+            except TimeoutError:
+                # A database that is silent would not hear us unlock either; it frees the lock with the session.
+                connection.terminate()
+                raise
             finally:
                 if not (lost.is_set() or is_gone(connection)):
                     connection.remove_termination_listener(on_end)
