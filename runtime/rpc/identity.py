@@ -136,6 +136,7 @@ class Identity:
         Raises:
             TokenRefused: When it proves nothing.
         """
+        self.refresh()
         return self._material.verifier.verify(token)
 
     def _take_over(self) -> None:
