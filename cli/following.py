@@ -21,6 +21,7 @@ from runtime.logs import log_event
 from runtime.systemd import Systemd
 from shares.config import SharesSettings
 from stratum.config import StratumSettings
+from stratum.supervisor import worker_name
 
 _log = logging.getLogger("lodepool.config")
 
@@ -167,4 +168,9 @@ def _info(stratum: StratumSettings, rewards: RewardsSettings, payouts: PayoutSet
         fee_ppm=rewards.fee_ppm,
         payout_threshold_atomic=payouts.threshold_atomic,
         stratum_port=stratum.port,
+        difficulty_start=stratum.difficulty_start,
+        difficulty_min=stratum.difficulty_min,
+        difficulty_max=stratum.difficulty_max,
+        schemes_allowed=stratum.schemes_allowed,
+        stratum_services=tuple(worker_name(slot) for slot in range(stratum.worker_count)),
     )
