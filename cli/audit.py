@@ -14,13 +14,15 @@ import payouts.audit
 import rewards.audit
 import shares.audit
 from cli.database import database
+from cli.eventlogs import open_eventlog
 from cli.journal_audit import audit_journals
 from cli.nodes import open_nodes
 from cli.options import config_option, json_option, print_json
 from cli.settings import Settings, load_settings
 from runtime.audit import Report, merge
-from runtime.eventlog.postgres import PostgresEventLog
+from runtime.clock import SystemClock
 from runtime.postgres.pool import Pool, close_pool, open_pool
+from runtime.telemetry import Telemetry
 
 EXIT_DIFFERENCE = 1
 
@@ -84,18 +86,17 @@ async def _audit(settings: Settings, *, is_offline: bool) -> Report:
 
 async def _audit_all(settings: Settings, pool: Pool, *, is_offline: bool) -> Report:
     coin_id = settings.coin.coin_id
-    eventlog = await PostgresEventLog.open(pool)
-    try:
-        async with open_nodes(settings.nodes, coin=settings.coin) as (group, wallet):
-            return merge(
-                [
-                    await audit_journals(pool, settings.data_dir),
-                    await shares.audit.audit(pool, eventlog),
-                    await miners.audit.audit(pool),
-                    await rewards.audit.audit(pool, coin_id=coin_id, nodes=None if is_offline else group),
-                    await ledger.audit.audit(pool, coin_id=coin_id),
-                    await payouts.audit.audit(pool, coin_id=coin_id, wallet=None if is_offline else wallet),
-                ]
-            )
-    finally:
-        await eventlog.close()
+    async with (
+        open_eventlog(settings, SystemClock(), Telemetry.off(), pool=pool) as eventlog,
+        open_nodes(settings.nodes, coin=settings.coin) as (group, wallet),
+    ):
+        return merge(
+            [
+                await audit_journals(pool, settings.data_dir),
+                await shares.audit.audit(pool, eventlog),
+                await miners.audit.audit(pool),
+                await rewards.audit.audit(pool, coin_id=coin_id, nodes=None if is_offline else group),
+                await ledger.audit.audit(pool, coin_id=coin_id),
+                await payouts.audit.audit(pool, coin_id=coin_id, wallet=None if is_offline else wallet),
+            ]
+        )

@@ -14,7 +14,7 @@ from cli.mine import mine
 from cli.miners import miners
 from cli.payouts import payouts
 from cli.run import run
-from cli.status import status
+from cli.status import status, targets
 from cli.up import up
 from runtime.errors import UserError
 from runtime.process import EXIT_USER_ERROR
@@ -30,7 +30,7 @@ def root() -> None:
     """
 
 
-for command in (up, run, demo, mine, status, blocks, miners, payouts, audit, migrate, init, certs):
+for command in (up, run, demo, mine, status, targets, blocks, miners, payouts, audit, migrate, init, certs):
     root.add_command(command)
 
 

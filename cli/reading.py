@@ -1,4 +1,4 @@
-"""How read-only commands reach a running pool: gRPC over its unix sockets."""
+"""How commands reach a running pool: gRPC over its unix sockets, on a cluster through the register in etcd."""
 
 import asyncio
 import contextlib
@@ -14,9 +14,20 @@ from proto.lodepool.rewards.v1.rewards_pb2_grpc import RewardServiceStub
 from proto.lodepool.shares.v1.shares_pb2_grpc import ShareServiceStub
 from proto.lodepool.stratum.v1.stratum_pb2_grpc import StratumServiceStub
 from runtime.errors import UserError
-from runtime.rpc.client import RpcClients
-from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, Unavailable
-from stratum.supervisor import worker_name
+from runtime.etcd.client import EtcdClient
+from runtime.etcd.discovery import EtcdDirectory, Instance
+from runtime.etcd.settings import EtcdSettings
+from runtime.rpc.access import OPERATOR
+from runtime.rpc.client import Directory, RpcClients, StaticDirectory
+from runtime.rpc.errors import (
+    FailedPrecondition,
+    InvalidArgument,
+    NotFound,
+    PermissionDenied,
+    Unauthenticated,
+    Unavailable,
+)
+from runtime.rpc.identity import Identity, load_identity
 
 T = TypeVar("T")
 
@@ -27,27 +38,85 @@ class Services:
     """Stubs of a running pool's services.
 
     Args:
+        directory: Where they listen.
         clients: Channels to them.
-        worker_count: Number of stratum worker processes.
+        identity: Who asks; None without TLS and tokens.
+        instances: Every process in the register; empty on one machine.
     """
 
-    def __init__(self, clients: RpcClients, *, worker_count: int) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        clients: RpcClients,
+        *,
+        identity: Identity | None = None,
+        instances: tuple[Instance, ...] = (),
+    ) -> None:
+        self.instances = instances
         self.shares = ShareServiceStub(clients.channel("shares"))
         self.miners = MinerServiceStub(clients.channel("miners"))
         self.rewards = RewardServiceStub(clients.channel("rewards"))
         self.payouts = PayoutServiceStub(clients.channel("payouts"))
-        self.stratum = tuple(StratumServiceStub(clients.channel(worker_name(n))) for n in range(worker_count))
+        self._each = [
+            RpcClients(StaticDirectory({"stratum": target}), identity)
+            for target in directory.members("stratum").values()
+        ]
+        self.stratum = tuple(StratumServiceStub(each.channel("stratum")) for each in self._each)
+
+    async def close(self) -> None:
+        """Close the channels to single instances."""
+        for each in self._each:
+            await each.close()
 
 
 @contextlib.asynccontextmanager
 async def services(settings: Settings) -> AsyncIterator[Services]:
-    """Open channels to a pool that runs on this machine."""
-    worker_count = settings.stratum.worker_count
-    clients = RpcClients(local_directory(settings.data_dir, worker_count=worker_count))
-    try:
-        yield Services(clients, worker_count=worker_count)
-    finally:
-        await clients.close()
+    """Open channels to a running pool: on this machine, or where the register of the cluster shows it.
+
+    Raises:
+        UserError: etcd does not answer in time, or our certificate is not right.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        directory: Directory
+        identity: Identity | None = None
+        instances: tuple[Instance, ...] = ()
+        if settings.etcd is None:
+            directory = local_directory(settings.data_dir, worker_count=settings.stratum.worker_count)
+        else:
+            directory = registered = await stack.enter_async_context(register(settings.etcd))
+            instances = all_instances(registered)
+            identity = load_identity(settings.rpc, OPERATOR)
+        clients = RpcClients(directory, identity)
+        stack.push_async_callback(clients.close)
+        stubs = Services(directory, clients, identity=identity, instances=instances)
+        stack.push_async_callback(stubs.close)
+        yield stubs
+
+
+@contextlib.asynccontextmanager
+async def register(etcd_settings: EtcdSettings) -> AsyncIterator[EtcdDirectory]:
+    """Follow the register of a cluster; it has been read once when the block begins.
+
+    Raises:
+        UserError: etcd does not answer in time.
+    """
+    async with EtcdClient(etcd_settings) as etcd:
+        directory = EtcdDirectory(etcd)
+        task = asyncio.create_task(directory.run())
+        try:
+            async with asyncio.timeout(etcd_settings.request_timeout_s):
+                await directory.wait_current()
+            yield directory
+        except TimeoutError:
+            raise UserError("etcd does not answer.", "see etcd.endpoints") from None
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+
+
+def all_instances(directory: EtcdDirectory) -> tuple[Instance, ...]:
+    """Return every process that the register shows, by service and name."""
+    return tuple(instance for service in directory.services() for instance in directory.instances(service))
 
 
 def read(settings: Settings, work: Callable[[Services], Awaitable[T]]) -> T:
@@ -64,10 +133,15 @@ def read(settings: Settings, work: Callable[[Services], Awaitable[T]]) -> T:
     try:
         return asyncio.run(ask())
     except Unavailable as error:
+        if settings.etcd is not None:
+            raise UserError(
+                f"The pool of the cluster {settings.etcd.cluster} does not answer: {error}.",
+                "`lodepool status --processes` shows what runs",
+            ) from None
         raise UserError(
             f"The pool on {settings.data_dir} does not answer: {error}.", "start it with `lodepool up`"
         ) from None
-    except (NotFound, InvalidArgument, FailedPrecondition) as error:
+    except (NotFound, InvalidArgument, FailedPrecondition, Unauthenticated, PermissionDenied) as error:
         raise UserError(str(error)) from None
 
 

@@ -38,6 +38,8 @@ from stratum.config import StratumSettings
 
 DEFAULT_PATH = Path("lodepool.toml")
 DATA_DIR_VARIABLE: Final = "LODEPOOL_POOL_DATA_DIR"
+METRICS_LABEL: Final = "metrics"
+"""Label in a cluster's register: "host:port" of a process's /metrics."""
 COPY_NAME: Final = "configuration.json"
 """Name of the local copy of what lay in etcd."""
 

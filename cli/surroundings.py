@@ -17,6 +17,7 @@ from typing import Final
 from cli.directory import local_directory
 from cli.following import Following, LiveSections
 from cli.settings import (
+    METRICS_LABEL,
     TREE_SCHEMA,
     HostTree,
     Settings,
@@ -48,8 +49,6 @@ from stratum.lease import EtcdPrefixSource, FilePrefixSource, PrefixSource, pref
 from stratum.platform import StratumPlatform
 from stratum.supervisor import worker_name
 
-METRICS_LABEL: Final = "metrics"
-"""Label of the register: "host:port" of a process's /metrics."""
 SLOT_LABEL: Final = "slot"
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104  compared with, not listened on
 
