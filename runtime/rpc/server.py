@@ -181,8 +181,10 @@ class StatusInterceptor(grpc.aio.ServerInterceptor):
             self._guard.check(method, context)
 
 
-class _DeadlinePassed(Exception):
+class _DeadlinePassed(Unavailable):
     """Raised when a call without a deadline of its own took too long."""
+
+    status = grpc.StatusCode.DEADLINE_EXCEEDED
 
 
 @contextlib.asynccontextmanager
@@ -195,7 +197,7 @@ async def _deadline(method: str, context: _Context) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         if timeout.expired():
-            raise _DeadlinePassed from None
+            raise _DeadlinePassed(f"the call had no deadline and took longer than {DEADLINE_S:g} s") from None
         raise
 
 
@@ -206,9 +208,6 @@ async def _abort(context: _Context, error: Exception, method: str) -> NoReturn:
         case DatabaseUnavailable():
             log_event(_log, logging.WARNING, "call failed, database unavailable", method=method)
             found = Unavailable("the database is unavailable", reason="DATABASE_UNAVAILABLE")
-        case _DeadlinePassed():
-            message = f"the call had no deadline and took longer than {DEADLINE_S:g} s"
-            await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, message)
         case _:
             error_id = secrets.token_hex(6)
             log_event(_log, logging.ERROR, "call failed", method=method, error_id=error_id, error=type(error).__name__)
