@@ -40,6 +40,7 @@ class MinerConsumer:
         self._eventlog = eventlog
         self._counters = counters
         self._batch_records_max = batch_records_max
+        self._attempt: tuple[int, Sequence[tuple[Record, str]]] = (0, ())
 
     async def run(self) -> None:
         """Read for ever; any error ends the loop, which then starts again from the stored position."""
@@ -51,16 +52,20 @@ class MinerConsumer:
             schema=storage.SCHEMA,
             apply=self.apply,
             records_max=self._batch_records_max,
+            after_commit=self._report,
             poison=Poison(errors=_REFUSED, set_aside=self._set_aside),
         )
 
     async def apply(self, connection: Connection, records: Sequence[Record]) -> None:
         """Take note of the records, inside the transaction that moves the position (D3)."""
         batches: list[AcceptedShares] = []
+        problems: list[tuple[Record, str]] = []
         for record in records:
-            shares = self._decoded(record)
-            if shares is not None:
-                batches.append(shares)
+            match _decoded(record):
+                case AcceptedShares() as shares:
+                    batches.append(shares)
+                case str() as problem:
+                    problems.append((record, problem))
             # Catching up must not keep the other tasks of the process waiting for seconds.
             await asyncio.sleep(0)
         last_seqs = await storage.load_last_seqs(connection, {shares.instance for shares in batches})
@@ -69,15 +74,15 @@ class MinerConsumer:
             activity.add(shares)
             await asyncio.sleep(0)
         await storage.write_activity(connection, activity)
-        self._counters.batches_total += 1
-        self._counters.shares_seen_total += activity.share_count
+        self._attempt = activity.share_count, problems
 
-    def _decoded(self, record: Record) -> AcceptedShares | None:
-        try:
-            return decode_record(record.payload)
-        except MalformedRecord as error:
-            self._pass_over(record, error.problem)
-            return None
+    async def _report(self, _records: Sequence[Record]) -> None:
+        """Count what the transaction that was committed has done."""
+        share_count, problems = self._attempt
+        self._counters.batches_total += 1
+        self._counters.shares_seen_total += share_count
+        for record, problem in problems:
+            self._pass_over(record, problem)
 
     async def _set_aside(self, _connection: Connection, record: Record, error: Exception) -> None:
         self._pass_over(record, f"{type(error).__name__}: {error}")
@@ -87,3 +92,11 @@ class MinerConsumer:
         self._counters.records_malformed_total += 1
         place = {"partition": record.partition, "offset": record.offset}
         log_event(_log, logging.WARNING, "share record passed over", **place, error=problem)
+
+
+def _decoded(record: Record) -> AcceptedShares | str | None:
+    """Return the record's shares, None for a watermark, or the problem with it."""
+    try:
+        return decode_record(record.payload)
+    except MalformedRecord as error:
+        return error.problem

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from runtime.audit import Finding, Report, merge
-from runtime.eventlog.interface import EventLog
+from runtime.eventlog.interface import EventLog, Subscription
 from runtime.postgres.pool import Connection, Pool, acquired
 from shares.consumer import GROUP, TOPIC
 from shares.domain import BEST, LAST_TIME, Booking, Mark, ShareColumns, SliceKey, SliceSum
@@ -15,6 +15,7 @@ from shares.records import decode_record
 
 _RECORDS_MAX = 500
 _POLL_TIMEOUT_S = 2.0
+_SILENT_POLLS_MAX = 10
 _DIFFERENCES_MAX = 1000
 _QUERY_TIMEOUT_S = 3600
 
@@ -242,9 +243,12 @@ async def _rebuild(eventlog: EventLog, book: _Book) -> tuple[Booking | None, str
 
     subscription = await eventlog.subscribe(TOPIC, group=f"{GROUP}-audit", load_position=beginning)
     try:
+        silent_count = 0
         while any(next_offsets[partition] < end for partition, end in ends.items()):
             records = await subscription.poll(records_max=_RECORDS_MAX, timeout_s=_POLL_TIMEOUT_S)
-            if not records:
+            # A log with several consumers first has to share its partitions out.
+            silent_count = 0 if records else silent_count + 1
+            if silent_count > _SILENT_POLLS_MAX or (silent_count and await _is_read(subscription, ends)):
                 return None, "the log does not reach to the stored position"
             for record in records:
                 if record.offset >= ends.get(record.partition, 0):
@@ -258,6 +262,12 @@ async def _rebuild(eventlog: EventLog, book: _Book) -> tuple[Booking | None, str
     finally:
         await subscription.close()
     return booking, ""
+
+
+async def _is_read(subscription: Subscription, ends: Mapping[int, int]) -> bool:
+    """Tell whether nothing more will come from the partitions."""
+    lag = await subscription.lag()
+    return ends.keys() <= lag.keys() and not any(lag[partition] for partition in ends)
 
 
 def _closed_height(closings: list[tuple[int, int, int]], partition: int, offset: int) -> int:

@@ -59,6 +59,19 @@ async def consume(
     """
     errors = () if poison is None else poison.errors
 
+    async def applied(records: Sequence[Record]) -> None:
+        done = await apply_batch(pool, schema=schema, records=records, apply=apply)
+        if done and after_commit is not None:
+            await after_commit(done)
+
+    async def applied_one_by_one(records: Sequence[Record]) -> None:
+        assert poison is not None  # without it there are no errors to get here with
+        for record in records:
+            try:
+                await applied([record])
+            except poison.errors as error:
+                await _set_aside(pool, schema=schema, record=record, error=error, poison=poison)
+
     async def position(partition: int) -> int:
         async with acquired(pool) as connection:
             return await load_position(connection, schema, topic=topic, partition=partition)
@@ -70,35 +83,19 @@ async def consume(
             for partition in sorted({record.partition for record in records}):
                 batch = [record for record in records if record.partition == partition]
                 try:
-                    applied = await apply_batch(pool, schema=schema, records=batch, apply=apply)
+                    await applied(batch)
                 except errors:
-                    assert poison is not None  # without it there are no errors to catch
-                    applied = await _apply_one_by_one(pool, schema=schema, records=batch, apply=apply, poison=poison)
-                if applied and after_commit is not None:
-                    await after_commit(applied)
+                    await applied_one_by_one(batch)
     finally:
         await subscription.close()
 
 
-async def _apply_one_by_one(
-    pool: Pool, *, schema: str, records: Sequence[Record], apply: Apply, poison: Poison
-) -> Sequence[Record]:
-    """Find the records that cannot be applied, set them aside and apply the others; return those."""
-    applied: list[Record] = []
-    for record in records:
-        try:
-            applied += await apply_batch(pool, schema=schema, records=[record], apply=apply)
-        except poison.errors as error:
-            problem = error
+async def _set_aside(pool: Pool, *, schema: str, record: Record, error: Exception, poison: Poison) -> None:
+    async def work(connection: Connection, records: Sequence[Record]) -> None:
+        for each in records:
+            await poison.set_aside(connection, each, error)
 
-            async def set_aside(
-                connection: Connection, refused: Sequence[Record], problem: Exception = problem
-            ) -> None:
-                for each in refused:
-                    await poison.set_aside(connection, each, problem)
-
-            await apply_batch(pool, schema=schema, records=[record], apply=set_aside)
-    return applied
+    await apply_batch(pool, schema=schema, records=[record], apply=work)
 
 
 async def apply_batch(
