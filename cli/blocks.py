@@ -49,6 +49,7 @@ def blocks(block_hash: str | None, config: Path, limit: int, *, as_json: bool) -
                 "pool fee": coin.format_amount(block.pool_fee_atomic),
                 "remainder": coin.format_amount(block.remainder_atomic),
                 "window work": block.window_work,
+                **({"waits for you": block.hold_reason} if block.hold_reason else {}),
             }
         )
         credit_rows = [(c.account, c.work, coin.format_amount(c.amount_atomic)) for c in block.credits]
@@ -75,3 +76,6 @@ def blocks(block_hash: str | None, config: Path, limit: int, *, as_json: bool) -
     ]
     columns = ("height", "found (UTC)", "status", "confirmations", "effort", "reward", "hash")
     print_rows("Blocks", columns, rows, empty="The pool has not found a block yet.")
+    for block in answer.blocks:
+        if block.hold_reason:
+            click.echo(f"Block {block.height} ({block.block_hash_hex}) waits for you: {block.hold_reason}")

@@ -44,6 +44,7 @@ _BLOCK = models.Block(
     round_work="134615114878395452917",
     window_work="258254417031933722624",
     effort_percent="104.25",
+    hold_reason="",
 )
 
 BLOCK_DETAIL = models.BlockDetail(

@@ -115,6 +115,7 @@ class Block(Answer, frozen=True, kw_only=True):
     effort_percent: Annotated[
         Percent | None, Meta(description="round_work over network_work; null while either is unknown.")
     ]
+    hold_reason: Annotated[str, Meta(description="Why it waits for the operator; empty when it does not.")]
 
 
 class BlockCredit(Answer, frozen=True, kw_only=True):

@@ -148,6 +148,7 @@ def block(message: rewards_pb2.Block) -> models.Block:
         round_work=work_of(message.round_work),
         window_work=work_of(message.window_work),
         effort_percent=effort_percent(message.round_work, message.network_work) if is_credited else None,
+        hold_reason=message.hold_reason,
     )
 
 

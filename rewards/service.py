@@ -155,6 +155,7 @@ class RewardService(RewardServiceServicer):
             network_work=str(found.network_work),
             round_work=str(block.round_work),
             window_work=str(block.window_work),
+            hold_reason=block.hold_reason,
             credits=[
                 _credit(
                     credit,

@@ -123,6 +123,23 @@ async def test_the_service_goes_on_after_its_node_was_away(running):
     await eventually(lambda: has_status(running, block_hash, rewards_pb2.BLOCK_STATUS_IMMATURE))
 
 
+async def test_a_block_that_waits_for_the_operator_says_why(running):
+    """R5: orphaned after its credits became payable; nothing is taken back by itself."""
+    block_hash = running.node.mine_block(running.address)
+    await publish(running, block_hash)
+    await eventually(lambda: has_status(running, block_hash, rewards_pb2.BLOCK_STATUS_IMMATURE))
+    assert (await get_block(running, block_hash)).hold_reason == ""
+    running.node.mine_blocks(COIN.maturity_blocks)
+    await eventually(lambda: has_status(running, block_hash, rewards_pb2.BLOCK_STATUS_MATURE))
+
+    running.node.reorganise(COIN.maturity_blocks + 1)
+
+    async def is_held() -> bool:
+        return "not in the chain any more" in (await get_block(running, block_hash)).hold_reason
+
+    await eventually(is_held, what="a reason")
+
+
 async def test_pages_show_every_block_and_credit_once_newest_first(running):
     """R6: a unique order, also for blocks of one height."""
     hashes = [running.node.mine_block(running.address) for _ in range(7)]
