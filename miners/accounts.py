@@ -21,6 +21,8 @@ class Account:
     payout_threshold_atomic: int
     worker_count: int
     worker_online_count: int
+    is_anonymous: bool
+    revision: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +40,7 @@ class Worker:
 
 _ACCOUNTS = """
 SELECT found.coin, found.account, found.create_time_ms, found.last_share_time_ms, found.payout_threshold_atomic,
-    counted.workers, counted.online
+    found.is_anonymous, found.revision, counted.workers, counted.online
 FROM ({found}) AS found
 CROSS JOIN LATERAL (
     SELECT count(*) AS workers,
@@ -140,7 +142,7 @@ async def set_threshold(
         if row is None or tuple(row) != wanted:
             raise RequestConflict(request_id)
         return True
-    update = "UPDATE miners.account SET payout_threshold_atomic = $2 WHERE account_id = $1"
+    update = "UPDATE miners.account SET payout_threshold_atomic = $2, revision = revision + 1 WHERE account_id = $1"
     await connection.execute(update, *wanted)
     return True
 
@@ -154,4 +156,6 @@ def _account(row: asyncpg.Record) -> Account:
         payout_threshold_atomic=row["payout_threshold_atomic"],
         worker_count=row["workers"],
         worker_online_count=row["online"],
+        is_anonymous=row["is_anonymous"],
+        revision=row["revision"],
     )

@@ -27,3 +27,15 @@ class RequestConflict(MinerError):
     def __init__(self, request_id: str) -> None:
         super().__init__(f"request_id {request_id} was used for another change")
         self.request_id = request_id
+
+
+class RevisionConflict(MinerError):
+    """Raised when a change was made from settings that have changed since.
+
+    Attributes:
+        revision: The revision they have now.
+    """
+
+    def __init__(self, revision: int) -> None:
+        super().__init__(f"the settings have revision {revision} now")
+        self.revision = revision

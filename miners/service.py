@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, TypeAlias
 from miners import accounts
 from miners.config import MinersSettings
 from miners.domain import NAME_CHARS_MAX, threshold_problem
-from miners.errors import RequestConflict
+from miners.errors import RequestConflict, RevisionConflict
 from miners.metrics import Counters
+from miners.owner_settings import SettingsChange, change_settings
 from proto.lodepool.miners.v1 import miners_pb2, miners_pb2_grpc
 from runtime.clock import Clock
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
 from runtime.rpc.access import OPERATOR, Access
-from runtime.rpc.errors import InvalidArgument, NotFound
+from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
 from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
 
 if TYPE_CHECKING:
@@ -22,7 +23,12 @@ if TYPE_CHECKING:
 _Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
 
 SERVICE_NAME = "lodepool.miners.v1.MinerService"
-ACCESS = Access(readers=frozenset({"gateway", "payouts"}), writers=frozenset({OPERATOR}))
+ACCESS = Access(
+    readers=frozenset({"gateway", "payouts"}),
+    writers=frozenset({OPERATOR}),
+    special={"ChangeSettings": frozenset({"gateway"})},
+)
+"""The gateway has checked that the change is signed by the account's own address."""
 ACCOUNTS_MAX = 1000
 
 
@@ -127,6 +133,32 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
         self._counters.accounts_updated_total += 1
         return account
 
+    async def ChangeSettings(  # noqa: N802
+        self,
+        request: miners_pb2.ChangeSettingsRequest,
+        context: _Context,  # noqa: ARG002
+    ) -> miners_pb2.Account:
+        """Change an account's settings for its owner."""
+        change = _settings_change(request)
+        minimum = self._settings.payout_threshold_atomic_min
+        problem = threshold_problem(change.payout_threshold_atomic or 0, minimum_atomic=minimum)
+        if problem is not None:
+            raise InvalidArgument("payout_threshold_atomic", problem)
+
+        async def work(connection: Connection) -> miners_pb2.Account:
+            if not await change_settings(connection, change):
+                raise _not_found(change.coin, change.account)
+            return await self._account(connection, coin=change.coin, account=change.account)
+
+        try:
+            account = await transact(self._pool, work)
+        except RequestConflict as error:
+            raise InvalidArgument("request_id", "was used for another change") from error
+        except RevisionConflict as error:
+            raise FailedPrecondition(str(error), reason="REVISION_IS_OLD") from error
+        self._counters.accounts_updated_total += 1
+        return account
+
     async def BatchGetAccounts(  # noqa: N802
         self,
         request: miners_pb2.BatchGetAccountsRequest,
@@ -151,6 +183,26 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
         return _account(found[0])
 
 
+def _settings_change(request: miners_pb2.ChangeSettingsRequest) -> SettingsChange:
+    for field in ("coin", "account", "request_id", "signature"):
+        _check_text(field, getattr(request, field))
+    has_threshold = request.HasField("payout_threshold_atomic")
+    has_anonymous = request.HasField("is_anonymous")
+    if not has_threshold and not has_anonymous:
+        raise InvalidArgument("", "there is nothing to change")
+    if request.revision < 0:
+        raise InvalidArgument("revision", "must not be negative")
+    return SettingsChange(
+        coin=request.coin,
+        account=request.account,
+        revision=request.revision,
+        payout_threshold_atomic=request.payout_threshold_atomic if has_threshold else None,
+        is_anonymous=request.is_anonymous if has_anonymous else None,
+        signature=request.signature,
+        request_id=request.request_id,
+    )
+
+
 def _not_found(coin: str, account: str) -> NotFound:
     return NotFound(f"{account} has not mined {coin} here")
 
@@ -171,6 +223,8 @@ def _account(account: accounts.Account) -> miners_pb2.Account:
         payout_threshold_atomic=account.payout_threshold_atomic,
         worker_count=account.worker_count,
         worker_online_count=account.worker_online_count,
+        is_anonymous=account.is_anonymous,
+        revision=account.revision,
     )
 
 

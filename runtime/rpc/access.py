@@ -1,6 +1,7 @@
 """Which services may call what."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 READS: Final = ("Get", "List", "Watch", "Check", "BatchGet")
@@ -16,10 +17,12 @@ class Access:
     Attributes:
         readers: May call the methods that change nothing.
         writers: May call every method.
+        special: Methods by name, with those who may call them as well.
     """
 
     readers: frozenset[str]
     writers: frozenset[str]
+    special: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     def allows(self, caller: str, method: str) -> bool:
         """Tell whether a caller may call a method.
@@ -28,4 +31,6 @@ class Access:
             caller: Name of the calling service.
             method: The method's name without package and service: "GetStatus".
         """
-        return caller in self.writers or (caller in self.readers and method.startswith(READS))
+        if caller in self.writers or (caller in self.readers and method.startswith(READS)):
+            return True
+        return caller in self.special.get(method, ())
