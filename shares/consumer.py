@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -14,6 +14,7 @@ from runtime.eventlog.positions import load_position
 from runtime.logs import log_event
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
+from runtime.telemetry import Telemetry
 from shares import storage
 from shares.domain import Booking, Gap, Mark, ShareColumns
 from shares.errors import MalformedRecord
@@ -49,11 +50,20 @@ class ShareConsumer:
         clock: The time.
         counters: Counted up.
         batch_records_max: Records of one transaction.
+        telemetry: For traces; None makes none.
     """
 
     def __init__(
-        self, *, pool: Pool, eventlog: EventLog, clock: Clock, counters: Counters, batch_records_max: int
+        self,
+        *,
+        pool: Pool,
+        eventlog: EventLog,
+        clock: Clock,
+        counters: Counters,
+        batch_records_max: int,
+        telemetry: Telemetry | None = None,
     ) -> None:
+        self._telemetry = telemetry or Telemetry.off()
         self._pool = pool
         self._eventlog = eventlog
         self._clock = clock
@@ -132,7 +142,9 @@ class ShareConsumer:
         async def apply(connection: Connection, fresh: Sequence[Record]) -> None:
             outcomes.append(await self._apply(connection, fresh, decoded))
 
-        if await apply_batch(self._pool, schema=storage.SCHEMA, records=records, apply=apply):
+        with self._telemetry.spans("shares.book", _trace_parents(decoded.values())):
+            is_new = await apply_batch(self._pool, schema=storage.SCHEMA, records=records, apply=apply)
+        if is_new:
             self._counters.batch_durations.observe(self._clock.monotonic_s() - start_s)
             self._report(outcomes[-1])
 
@@ -198,6 +210,10 @@ class ShareConsumer:
             log_event(_log, logging.ERROR, "share record set aside", **place, error=problem)
         for coin, count in booking.late_counts.items():
             log_event(_log, logging.WARNING, "late shares booked above their height", coin=coin, share_count=count)
+
+
+def _trace_parents(entries: Iterable[ShareColumns | Mark | str]) -> Iterator[str]:
+    return (parent for entry in entries if isinstance(entry, ShareColumns) for parent in entry.trace_parents)
 
 
 async def _give_way() -> None:

@@ -66,6 +66,7 @@ class ShareColumns:
         work: Expected hashes of the share target.
         hash_work: Expected hashes of the hash itself; zero for rejected shares.
         outcome: Numbers of `Outcome`.
+        trace_parents: Traces that some of the shares belong to.
     """
 
     instance: str
@@ -79,6 +80,7 @@ class ShareColumns:
     work: Sequence[int]
     hash_work: Sequence[int]
     outcome: Sequence[int]
+    trace_parents: Sequence[str] = ()
 
     @property
     def share_count(self) -> int:

@@ -46,6 +46,7 @@ def _columns(batch: events_pb2.ShareBatch) -> ShareColumns:
         work=list(batch.work),
         hash_work=list(batch.hash_work),
         outcome=list(batch.outcome),
+        trace_parents=tuple(batch.trace_parents),
     )
 
 

@@ -24,6 +24,7 @@ from stratum.protocol.messages import (
 )
 from stratum.protocol.session import Session
 from stratum.protocol.user import Submitter
+from stratum.traces import ShareTraces, TurnTrace
 from stratum.validation import Candidate, Rejected, decide, examine, hash_work, is_block
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Intake:
         on_found: Takes found blocks.
         on_retarget: Told of connections whose difficulty should change at once.
         is_held: Returns whether our piece of the search space is still ours; asked once before each write.
+        traces: Begins traces; None where they would go nowhere.
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Intake:
         on_found: FoundHandler,
         on_retarget: Callable[[Origin], None],
         is_held: Callable[[], bool],
+        traces: ShareTraces | None = None,
     ) -> None:
         self._journal = journal
         self._jobs = jobs
@@ -104,6 +107,9 @@ class Intake:
         self._on_found = on_found
         self._on_retarget = on_retarget
         self._is_held = is_held
+        self._traces = traces
+        self._trace: TurnTrace | None = None
+        self._arrived_s = 0.0
         self._loop = asyncio.get_running_loop()
         self._is_flush_due = False
         self._rows: list[_Row] = []
@@ -211,6 +217,7 @@ class Intake:
 
     def _hashed(self, chunk: list[_Waiting], done: "asyncio.Future[list[tuple[int, bytes]]]") -> None:
         self._hashing.discard(done)
+        self._arrived_s = chunk[0][3]
         self._metrics.answer_s.observe(time.monotonic() - chunk[0][3])
         for (origin, request_id, candidate, _), (verdict, pow_hash) in zip(chunk, done.result(), strict=True):
             self._settle(origin, request_id, candidate, verdict, pow_hash)
@@ -248,13 +255,30 @@ class Intake:
             network_target=job.network_target.to_bytes(32, "big"),
             coinbase_txid_hex=sha256d(job.native.coinbase(key))[::-1].hex(),
             block=job.block(key),
+            trace_parent=self._traced_block(),
         )
         on_recorded = self._on_found(found)
         self._finds.append((events_pb2.JournalEntry(block=found).SerializeToString(), on_recorded))
 
+    def _traced_block(self) -> str:
+        """Return the traceparent of this turn, which is traced whatever the sample; empty where tracing is off."""
+        if self._traces is None:
+            return ""
+        if self._trace is None:
+            self._trace = self._traces.begin(self._arrived_s or self._turn_s)
+        return self._trace.parent
+
+    def _take_trace(self) -> TurnTrace | None:
+        """Return the trace of what is recorded now, if it has one."""
+        if self._traces is not None and self._trace is None and self._traces.is_due(time.monotonic()):
+            self._trace = self._traces.begin(self._arrived_s or self._turn_s)
+        trace, self._trace = self._trace, None
+        return trace
+
     def _record(self) -> None:
         rows, self._rows = self._rows, []
         finds, self._finds = self._finds, []
+        trace = self._take_trace() if rows else None
         if rows and not self._is_held():
             self._refuse(rows, LOST)
             rows = []
@@ -262,17 +286,25 @@ class Intake:
             self._refuse(rows, self.refusing_reason)
             rows = []
         payloads = [
-            self._batch(rows[start : start + BATCH_SHARES_MAX], self.last_seq + 1 + start)
+            self._batch(rows[start : start + BATCH_SHARES_MAX], self.last_seq + 1 + start, trace)
             for start in range(0, len(rows), BATCH_SHARES_MAX)
         ]
         payloads += [payload for payload, _ in finds]
+        if trace is not None:
+            trace.begin_journal()
         refusal = self._append(payloads) if payloads else ""
+        if trace is not None:
+            trace.end_journal(share_count=len(rows), refusal=refusal)
         if refusal:
             self._finds = finds + self._finds
             self._refuse(rows, refusal)
+            if trace is not None:
+                trace.end()
             return
         self.last_seq += len(rows)
         self._answer(rows)
+        if trace is not None:
+            trace.end()
         for _, on_recorded in finds:
             on_recorded()
 
@@ -306,7 +338,7 @@ class Intake:
             self.refusing_reason = ""
         return ""
 
-    def _batch(self, rows: list[_Row], first_seq: int) -> bytes:
+    def _batch(self, rows: list[_Row], first_seq: int, trace: TurnTrace | None) -> bytes:
         """Return shares as a serialised JournalEntry.
 
         The submitters' bytes are kept ready and put behind the columns: the order of fields is free on the wire.
@@ -324,6 +356,7 @@ class Intake:
             work=[row[4] for row in rows],
             hash_work=[row[5] for row in rows],
             outcome=[accepted if row[6] is None else row[6].outcome for row in rows],  # type: ignore[misc]
+            trace_parents=None if trace is None else (trace.parent,),
         )
         body = batch.SerializeToString() + b"".join([self._wire(submitter) for submitter in index])
         return _field(events_pb2.JournalEntry.BATCH_FIELD_NUMBER, body)

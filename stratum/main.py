@@ -62,7 +62,7 @@ async def run_shipper_process(
     Raises:
         UserError: Another shipper works here.
     """
-    shipper = Shipper(data_dir, eventlog, clock=clock)
+    shipper = Shipper(data_dir, eventlog, clock=clock, telemetry=telemetry)
     telemetry.register(shipper.families)
     await run_shipper(shipper, on_start=lambda: ready(SHIPPER_NAME))
 

@@ -23,6 +23,7 @@ from runtime.clock import Clock
 from runtime.errors import UserError
 from runtime.eventlog.interface import EventLog, EventLogUnavailable, OutRecord
 from runtime.logs import log_event
+from runtime.telemetry import Telemetry
 from stratum.journal import SegmentReader, instance_dirs, is_alive, journal_dir, segments
 from stratum.metrics import shipper_families
 
@@ -34,6 +35,8 @@ RETRY_S_MAX: Final = 2.0
 RECORD_SHARES_MAX: Final = 4096
 ROUND_BYTES_MAX: Final = 4 * 1024 * 1024
 """Journal bytes of one instance that go into one publish call, as soon as they are exceeded."""
+TRACE_PARENTS_MAX: Final = 16
+"""Traces that one record names."""
 PLACE_NAME: Final = "shipped.json"
 LOCK_NAME: Final = "shipper.lock"
 
@@ -66,6 +69,7 @@ class _Load:
     shares: list[OutRecord]
     blocks: list[OutRecord]
     emptied: list[Path]
+    trace_parents: list[str]
     is_finished: bool = False
 
 
@@ -80,9 +84,11 @@ class Shipper:
         data_dir: As above.
         eventlog: Where to.
         clock: Source of time.
+        telemetry: For traces; None makes none.
     """
 
-    def __init__(self, data_dir: Path, eventlog: EventLog, *, clock: Clock) -> None:
+    def __init__(self, data_dir: Path, eventlog: EventLog, *, clock: Clock, telemetry: Telemetry | None = None) -> None:
+        self._telemetry = telemetry or Telemetry.off()
         self.data_dir = data_dir
         self._eventlog = eventlog
         self._clock = clock
@@ -133,10 +139,11 @@ class Shipper:
         if not shares and not blocks:
             self._caught_up_s = self._clock.monotonic_s()
         self._is_behind = bool(shares or blocks)
-        if shares:
-            await self._eventlog.publish(TOPIC_SHARES, shares)
-        if blocks:
-            await self._eventlog.publish(TOPIC_BLOCKS, blocks)
+        with self._telemetry.spans("shipper.publish", (parent for load in loads for parent in load.trace_parents)):
+            if shares:
+                await self._eventlog.publish(TOPIC_SHARES, shares)
+            if blocks:
+                await self._eventlog.publish(TOPIC_BLOCKS, blocks)
         self.records_published += len(shares) + len(blocks)
         for load in loads:
             self._settle(load)
@@ -156,7 +163,7 @@ class Shipper:
         """Read the next entries of an instance, without changing anything."""
         alive = is_alive(folder)  # before reading: what a process wrote before it died is read below
         place = read_place(folder)
-        load = _Load(folder=folder, place=place, shares=[], blocks=[], emptied=[])
+        load = _Load(folder=folder, place=place, shares=[], blocks=[], emptied=[], trace_parents=[])
         packer = _Packer(instance=folder.name, coin_id=folder.parent.name, place=place)
         listed = [(number, path) for number, path in segments(folder) if number >= place.segment]
         for index, (number, path) in enumerate(listed):
@@ -177,6 +184,7 @@ class Shipper:
             if load.is_finished:
                 packer.close(time_ms=self._clock.now_ms())
         load.shares, load.blocks = packer.records()
+        load.trace_parents = packer.trace_parents
         load.place = packer.place
         return load
 
@@ -234,6 +242,7 @@ class _Packer:
         self._batches: list[ShareBatch] = []
         self._batched = 0
         self._mark: Watermark | None = None
+        self.trace_parents: list[str] = []
         self.place = place
         self.byte_count = 0
 
@@ -251,6 +260,7 @@ class _Packer:
             case "block":
                 key = entry.block.coin.encode()
                 self._blocks.append(OutRecord(key=key, payload=entry.block.SerializeToString()))
+                self.trace_parents += [entry.block.trace_parent] if entry.block.trace_parent else []
             case _:
                 pass
 
@@ -283,6 +293,7 @@ class _Packer:
         if not is_next or self._batched + share_count > RECORD_SHARES_MAX:
             self._put_batches()
         self._batches.append(batch)
+        self.trace_parents += batch.trace_parents[:TRACE_PARENTS_MAX]
         self._batched += share_count
         last_seq = batch.first_seq + share_count - 1
         self.place = replace(self.place, last_seq=last_seq, height=max(self.place.height, *batch.height))
@@ -336,6 +347,7 @@ def merge_batches(batches: Sequence[ShareBatch]) -> ShareBatch:
             merged.work.extend(batch.work)
             merged.hash_work.extend(batch.hash_work)
             merged.outcome.extend(batch.outcome)
+            merged.trace_parents.extend(batch.trace_parents[: TRACE_PARENTS_MAX - len(merged.trace_parents)])
     return merged
 
 

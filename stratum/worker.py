@@ -44,6 +44,7 @@ from stratum.server import Hub, run_ticks
 from stratum.service import ACCESS, FULL_NAME, SERVICE, StratumService
 from stratum.shipper import Place, read_place
 from stratum.supervisor import worker_name
+from stratum.traces import share_traces
 
 VERSION: Final = "Lodepool/0.1.0"
 BACKLOG: Final = 4096
@@ -180,6 +181,7 @@ class Worker:
             on_found=self._on_found,
             on_retarget=self.hub.on_retarget,
             is_held=self._is_held,
+            traces=share_traces(self._platform.telemetry),
         )
         self.hub.intake = self.intake
 

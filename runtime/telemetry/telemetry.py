@@ -1,11 +1,14 @@
 """The metrics and traces of one process."""
 
-from collections.abc import Callable, Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias, TypeVar
 
-from opentelemetry.trace import NoOpTracer, Tracer
+from opentelemetry.context import Context
+from opentelemetry.trace import INVALID_SPAN, NoOpTracer, Span, Tracer
 from prometheus_client import CollectorRegistry, Metric
 
+from runtime.telemetry.parents import LINKS_MAX, context_of, links_to
 from runtime.telemetry.readings import AGE, Reading
 from runtime.telemetry.rpc import RpcClientMetrics, RpcServerMetrics
 
@@ -49,6 +52,41 @@ class Telemetry:
     def off(cls) -> "Telemetry":
         """Return one whose metrics nobody scrapes and whose spans go nowhere."""
         return cls(NoOpTracer())
+
+    @contextlib.contextmanager
+    def span(self, name: str, parent: str = "", *, links: Sequence[str] = ()) -> Iterator[Span]:
+        """Open a span, which is also the log lines', for as long as the block runs; free where tracing is off.
+
+        Args:
+            name: "<service>.<what>".
+            parent: Traceparent of the span it belongs to; empty or unreadable begins a trace.
+            links: Traceparents of what else it comes from, `LINKS_MAX` at most.
+        """
+        if not self.is_tracing:
+            yield INVALID_SPAN
+            return
+        context = context_of(parent) or Context()
+        linked = links_to(links, links_max=LINKS_MAX)
+        with self.tracer.start_as_current_span(name, context=context, links=linked) as span:
+            yield span
+
+    @contextlib.contextmanager
+    def spans(self, name: str, parents: Iterable[str]) -> Iterator[None]:
+        """Open one span in each of several traces, for work that is done for all of them at once."""
+        if not self.is_tracing:
+            yield
+            return
+        contexts = [context_of(parent) for parent in dict.fromkeys(parents)]
+        opened = [self.tracer.start_span(name, context=context) for context in contexts if context is not None]
+        try:
+            yield
+        except BaseException as error:
+            for span in opened:
+                span.record_exception(error)
+            raise
+        finally:
+            for span in opened:
+                span.end()
 
     def register(self, source: MetricSource) -> Callable[[], None]:
         """Add metrics to what a scrape reads.

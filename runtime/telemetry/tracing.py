@@ -16,6 +16,7 @@ from prometheus_client import Metric
 
 from runtime.logs import log_event
 from runtime.telemetry.families import counter
+from runtime.telemetry.parents import LINKS_MAX
 from runtime.telemetry.process import version
 
 _log = logging.getLogger("lodepool.telemetry")
@@ -25,7 +26,6 @@ SPANS = counter("lodepool_trace_spans_total", "Spans by what became of them", "o
 QUEUE_SPANS_MAX: Final = 4096
 BATCH_SPANS_MAX: Final = 512
 EXPORT_TIMEOUT_S: Final = 5
-LINKS_MAX: Final = 32
 _WAIT_S: Final = 0.5
 _CLOSE_S: Final = 3.0
 
