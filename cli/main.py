@@ -7,6 +7,7 @@ import click
 from cli.audit import audit
 from cli.blocks import blocks
 from cli.certs import certs
+from cli.config import config
 from cli.demo.command import demo
 from cli.init import init
 from cli.migrate import migrate
@@ -30,7 +31,7 @@ def root() -> None:
     """
 
 
-for command in (up, run, demo, mine, status, targets, blocks, miners, payouts, audit, migrate, init, certs):
+for command in (up, run, demo, mine, status, targets, blocks, miners, payouts, audit, migrate, init, config, certs):
     root.add_command(command)
 
 
