@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final, cast
 
@@ -74,6 +74,7 @@ class Hub:
         self._is_held = is_held
         self._unruled: list[Connection] = []
         self._is_ruling = False
+        self._rules_job: Job | None = None
 
     @property
     def intake(self) -> Intake:
@@ -127,9 +128,10 @@ class Hub:
     def use_rules(self, rules: SessionRules) -> None:
         """Put rules and the gate's list into force: at once for new connections, in batches for those that are open.
 
-        A difficulty that must change is announced with a job of its own as soon as all have the rules.
+        A difficulty that must change is announced at once, with one job for all whose difficulty does.
         """
         self.rules = rules
+        self._rules_job = None
         self._unruled = list(self.connections)
         if not self._is_ruling:
             self._is_ruling = True
@@ -137,17 +139,15 @@ class Hub:
 
     def _rule(self) -> None:
         batch, self._unruled = self._unruled[:RULES_AT_ONCE], self._unruled[RULES_AT_ONCE:]
-        for connection in batch:
-            if not connection.use_rules(self.rules):
-                continue
-            self._retargets.add(connection)
-        if self._unruled:
+        self._is_ruling = bool(self._unruled)
+        if self._is_ruling:
             asyncio.get_running_loop().call_soon(self._rule)
+        waiting = [connection for connection in batch if connection.use_rules(self.rules)]
+        if not waiting or not self._is_held():
             return
-        self._is_ruling = False
-        if self._retargets:
-            self._reissued_s = time.monotonic()
-            self._announce()
+        if self._rules_job is None or self._rules_job is not self._jobs.active:
+            self._rules_job = self._jobs.reissue()
+        self._announce(self._rules_job, waiting)
 
     def on_retarget(self, origin: Origin) -> None:
         """Note that a connection waits for another difficulty."""
@@ -162,7 +162,9 @@ class Hub:
                 self._retargets.add(connection)
         if self._retargets and now_s - self._reissued_s >= REISSUE_INTERVAL_S:
             self._reissued_s = now_s
-            self._announce()
+            waiting, self._retargets = self._retargets, set()
+            if self._is_held():
+                self._announce(self._jobs.reissue(), waiting)
 
     def pause_all(self) -> None:
         """Read nothing more: what was received is answered, what was not goes to the next process."""
@@ -175,11 +177,7 @@ class Hub:
         for connection in tuple(self.connections):
             connection.close(reason, is_back_wanted=True)
 
-    def _announce(self) -> None:
-        if not self._is_held():
-            return
-        job = self._jobs.reissue()
-        waiting, self._retargets = self._retargets, set()
+    def _announce(self, job: Job | None, waiting: Iterable["Connection"]) -> None:
         if job is None:
             return
         for connection in waiting:
