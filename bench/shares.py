@@ -158,7 +158,7 @@ def stratum_worker(port: int) -> Iterator[int]:
             read_fd, write_fd = os.pipe()
             worker = subprocess.Popen(
                 [
-                    *("taskset", "-c", SERVER_CORE, sys.executable, "-m", "stratum.main", "worker"),
+                    *("taskset", "-c", SERVER_CORE, sys.executable, "-m", "cli.run", "stratum"),
                     *("--config", str(config), "--slot", "0"),
                 ],
                 pass_fds=(write_fd,),

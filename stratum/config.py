@@ -1,6 +1,5 @@
 """What the operator can set in the section [stratum]."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -8,12 +7,9 @@ from typing import Annotated, ClassVar
 
 import msgspec
 
-from coins import registry
 from coins.coin import Coin
 from coins.settings import PoolSettings
 from nodes.settings import NodeSettings
-from runtime.config import decode_section, load_toml
-from runtime.errors import ConfigError
 
 SCHEMES = ("pplns", "prop", "solo")
 MIB = 1024 * 1024
@@ -148,31 +144,3 @@ class ProcessSettings:
     data_dir: Path
     pool: PoolSettings
     nodes: tuple[NodeSettings, ...]
-
-
-class _Nodes(msgspec.Struct, frozen=True, kw_only=True):
-    nodes: tuple[NodeSettings, ...] = ()
-
-
-def load_process_settings(
-    path: Path, *, environment: Mapping[str, str] | None = None
-) -> tuple[ProcessSettings, StratumSettings]:
-    """Read the sections a stratum worker needs; other sections are somebody else's.
-
-    A relative `pool.data_dir` is relative to the file.
-
-    Raises:
-        ConfigError: The file, a key or a value is not right; names which and what is expected.
-    """
-    tree = load_toml(path)
-    pool = decode_section(tree, "pool", PoolSettings, environment=environment)
-    nodes = decode_section({"nodes": tree.get("nodes", [])}, "", _Nodes, environment=environment).nodes
-    if not nodes:
-        raise ConfigError("nodes", "there is none", "at least one [[nodes]] table with the url of a node")
-    settings = ProcessSettings(
-        coin=registry.get(pool.coin),
-        data_dir=(path.absolute().parent / pool.data_dir).resolve(),
-        pool=pool,
-        nodes=nodes,
-    )
-    return settings, decode_section(tree, "stratum", StratumSettings, environment=environment)

@@ -3,9 +3,7 @@
 import errno
 import os
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from runtime.errors import UserError
 from runtime.supervisor import ChildProcess
@@ -37,17 +35,6 @@ def child_specs(
         for slot in range(settings.worker_count)
     ]
     return [*workers, ChildProcess(name=SHIPPER_NAME, command=command(SHIPPER_NAME, 0), environment=environment or {})]
-
-
-def module_command(config_path: Path) -> Callable[[str, int], Sequence[str]]:
-    """Return what starts the processes as a Python module that reads a configuration file."""
-
-    def command(role: str, slot: int) -> Sequence[str]:
-        module_role = "worker" if role == WORKER_ROLE else role
-        base = (sys.executable, "-m", "stratum.main", module_role, "--config", str(config_path))
-        return (*base, "--slot", str(slot)) if role == WORKER_ROLE else base
-
-    return command
 
 
 def require_free_port(settings: StratumSettings) -> None:

@@ -40,7 +40,7 @@ def write_config(folder, node, server, address, port):
 async def start_process(config, role, **environment):
     read_fd, write_fd = os.pipe()
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "stratum.main", role, "--config", str(config),
+        sys.executable, "-m", "cli.run", role, "--config", str(config),
         env={**os.environ, READY_FD: str(write_fd), **environment},
         pass_fds=(write_fd,),
         stderr=asyncio.subprocess.DEVNULL,
@@ -50,12 +50,12 @@ async def start_process(config, role, **environment):
         line = await asyncio.wait_for(asyncio.to_thread(os.read, read_fd, 100), 30)
     finally:
         os.close(read_fd)
-    assert line == (b"READY stratum-0\n" if role == "worker" else b"READY shipper\n")
+    assert line == (b"READY stratum-0\n" if role == "stratum" else b"READY shipper\n")
     return process
 
 
 async def start_worker(config):
-    return await start_process(config, "worker")
+    return await start_process(config, "stratum")
 
 
 async def mine(port, user, accepted):

@@ -7,10 +7,10 @@ import pytest
 
 from nodes.interface import SubmitOutcome, SubmitStatus
 from proto.lodepool.events.v1.events_pb2 import BlockFound, ShareBatch, Submitter
-from runtime.errors import ConfigError, UserError
+from runtime.errors import UserError
 from runtime.process import free_port
 from stratum import blocks
-from stratum.config import StratumSettings, load_process_settings
+from stratum.config import StratumSettings
 from stratum.errors import ExtranonceExhausted, ProtocolError
 from stratum.gate import Gate
 from stratum.protocol.extranonce import ExtranonceSpace
@@ -126,20 +126,6 @@ def test_what_is_no_proxy_header_is_refused(data):
 def test_settings_that_make_no_sense_are_refused(fields):
     with pytest.raises(msgspec.ValidationError):
         msgspec.convert(fields, StratumSettings)
-
-
-def test_process_settings_come_from_the_file_and_the_environment(tmp_path):
-    world = World()
-    path = tmp_path / "lodepool.toml"
-    path.write_text(
-        f'[pool]\ncoin = "bitcoin-regtest"\naddress = "{world.address}"\n[[nodes]]\nurl = "http://127.0.0.1:1"\n'
-        "[stratum]\nport = 1234\n[rewards]\nfee_ppm = 1\n"
-    )
-    settings, stratum = load_process_settings(path, environment={"LODEPOOL_STRATUM_PORT": "4321"})
-    assert (stratum.port, settings.data_dir) == (4321, tmp_path / "data")
-    path.write_text(path.read_text().replace("port", "prot"))
-    with pytest.raises(ConfigError, match="did you mean port"):
-        load_process_settings(path, environment={})
 
 
 def test_a_taken_port_is_named(tmp_path):
