@@ -64,7 +64,9 @@ def get(path: str | None, config: Path, *, as_json: bool) -> None:
         click.echo(msgspec.json.encode(value).decode())
 
 
-@config.command("set", epilog="Example: lodepool config set rewards.fee_ppm 8000")
+@config.command(
+    "set", context_settings={"ignore_unknown_options": True}, epilog="Example: lodepool config set rewards.fee_ppm 8000"
+)
 @click.argument("path")
 @click.argument("value")
 @config_option

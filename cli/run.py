@@ -4,13 +4,17 @@ Start it as `python -m cli.run` where start-up time and memory count: the other 
 """
 
 import importlib
+import logging
 import sys
 from pathlib import Path
 from typing import Final
 
 import click
 
+from runtime.logs import log_event
 from runtime.process import notify_ready, run_async
+
+_log = logging.getLogger("lodepool.run")
 
 ROLES: Final = {
     "stratum": "cli.run_stratum",
@@ -59,7 +63,9 @@ async def _serve(role: str, config: Path, slot: int) -> None:
     def ready(service: str) -> None:
         waited_for.discard(service)
         if not waited_for:
-            notify_ready(f"stratum-{slot}" if role == "stratum" else role)
+            process = f"stratum-{slot}" if role == "stratum" else role
+            log_event(_log, logging.INFO, "process serves", process=process)
+            notify_ready(process)
 
     async with surroundings.open_surroundings(config, role, ready=ready, slot=slot) as around:
         waited_for.update(module.names_awaited(around))
