@@ -11,7 +11,7 @@ Example: an address with 500,000 payable reserves 300,000 for a payout: posted s
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from uuid import UUID
 
@@ -104,6 +104,7 @@ class Transfer:
         reference: What it belongs to: a block hash, a payout batch.
         pending_id: The transfer that a POST or VOID resolves; None otherwise.
         reverses_id: The transfer that a REVERSAL mirrors; None otherwise.
+        trace_parent: Traceparent of what caused it; no part of what it moves.
     """
 
     transfer_id: UUID
@@ -115,6 +116,7 @@ class Transfer:
     reference: str
     pending_id: UUID | None = None
     reverses_id: UUID | None = None
+    trace_parent: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +261,9 @@ def reverse(original: Transfer, *, transfer_id: UUID) -> Transfer:
     )
 
 
-def mature(*, transfer_id: UUID, coin: str, owner: str, amount_atomic: int, reference: str) -> Transfer:
+def mature(
+    *, transfer_id: UUID, coin: str, owner: str, amount_atomic: int, reference: str, trace_parent: str = ""
+) -> Transfer:
     """Return the transfer that makes an immature credit payable."""
     return Transfer(
         transfer_id=transfer_id,
@@ -269,6 +273,7 @@ def mature(*, transfer_id: UUID, coin: str, owner: str, amount_atomic: int, refe
         phase=Phase.POSTED,
         code=Code.MATURITY,
         reference=reference,
+        trace_parent=trace_parent,
     )
 
 

@@ -27,6 +27,8 @@ from runtime.postgres.pool import Connection, Pool
 
 _COUNTERS = "debits_posted, credits_posted, debits_pending, credits_pending"
 
+_TRACED_TRANSFERS_MAX = 20_000
+
 _SELECT_TRANSFER = """
     SELECT t.transfer_id, t.coin, d.owner AS debit_owner, d.bucket AS debit_bucket, c.owner AS credit_owner,
         c.bucket AS credit_bucket, t.amount_atomic, t.phase, t.code, t.reference, t.pending_id, t.reverses_id
@@ -216,7 +218,9 @@ def _require_same(transfer: Transfer, other: Transfer) -> None:
     if transfer == other:
         return
     different = next(
-        field.name for field in fields(transfer) if getattr(transfer, field.name) != getattr(other, field.name)
+        field.name
+        for field in fields(transfer)
+        if field.compare and getattr(transfer, field.name) != getattr(other, field.name)
     )
     raise TransferConflict(transfer.transfer_id, different)
 
@@ -316,13 +320,13 @@ async def _append(conn: Connection, locked: dict[LedgerAccount, tuple[int, Count
     await conn.execute(
         """
         INSERT INTO ledger.transfer (transfer_id, coin, debit_account_id, credit_account_id, amount_atomic, phase, code,
-            reference, pending_id, reverses_id)
+            reference, pending_id, reverses_id, trace_parent)
         SELECT transfer_id, coin, debit_account_id, credit_account_id, amount_atomic, phase, code, reference,
-            pending_id, reverses_id
+            pending_id, reverses_id, trace_parent
         FROM unnest($1::uuid[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[],
-            $8::text[], $9::uuid[], $10::uuid[]) WITH ORDINALITY
+            $8::text[], $9::uuid[], $10::uuid[], $11::text[]) WITH ORDINALITY
             AS new (transfer_id, coin, debit_account_id, credit_account_id, amount_atomic, phase, code, reference,
-                pending_id, reverses_id, position)
+                pending_id, reverses_id, trace_parent, position)
         ORDER BY position
         """,
         [transfer.transfer_id for transfer in new],
@@ -335,7 +339,31 @@ async def _append(conn: Connection, locked: dict[LedgerAccount, tuple[int, Count
         [transfer.reference for transfer in new],
         [transfer.pending_id for transfer in new],
         [transfer.reverses_id for transfer in new],
+        [transfer.trace_parent or None for transfer in new],
     )
+
+
+async def maturity_traces(conn: Connection, coin: str, owners: Sequence[str], *, limit: int) -> list[str]:
+    """Return the traceparents of the newest maturities that made money of these owners payable, newest first.
+
+    Only the newest `_TRACED_TRANSFERS_MAX` traced transfers are looked at.
+    """
+    rows = await conn.fetch(
+        """
+        SELECT trace_parent FROM (
+            SELECT transfer_seq, trace_parent, credit_account_id FROM ledger.transfer
+            WHERE trace_parent IS NOT NULL ORDER BY transfer_seq DESC LIMIT $4
+        ) AS traced
+        JOIN ledger.account ON account_id = credit_account_id
+        WHERE coin = $1 AND owner = ANY($2::text[]) AND bucket = 'payable'
+        GROUP BY trace_parent ORDER BY max(transfer_seq) DESC LIMIT $3
+        """,
+        coin,
+        list(owners),
+        limit,
+        _TRACED_TRANSFERS_MAX,
+    )
+    return [row["trace_parent"] for row in rows]
 
 
 def _counters(values: Sequence[int]) -> Counters:

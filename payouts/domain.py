@@ -144,6 +144,7 @@ class Batch:
         update_time_ms: When its status last changed.
         send_time_ms: When its bytes were last handed to a node; 0 before.
         confirm_time_ms: When it was settled; 0 before.
+        trace_parent: Traceparent of its trace; empty without one.
     """
 
     batch_id: UUID
@@ -162,6 +163,7 @@ class Batch:
     update_time_ms: int
     send_time_ms: int
     confirm_time_ms: int
+    trace_parent: str = ""
 
 
 def after(status: BatchStatus, event: BatchEvent) -> BatchStatus:

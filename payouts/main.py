@@ -45,6 +45,7 @@ async def run(
         wallet=wallet,
         thresholds=MinerServiceThresholds(platform.clients, timeout_s=settings.miners_timeout_s),
         clock=platform.clock,
+        telemetry=platform.telemetry,
     )
     reviewer = Reviewer(coin=coin, settings=settings, pool=platform.pool, wallet=wallet, clock=platform.clock)
     servicer = PayoutServicer(pool=platform.pool, reviewer=reviewer, clock=platform.clock, coin_id=coin.coin_id)

@@ -6,7 +6,7 @@ two effects it calls `checkpoint` with the arrow's name: tests crash there, prod
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 from uuid import UUID, uuid4
@@ -56,6 +56,8 @@ from runtime.live import Live
 from runtime.logs import log_event
 from runtime.postgres.fence import Fenced
 from runtime.postgres.pool import Connection, Pool
+from runtime.telemetry import Telemetry
+from runtime.telemetry.parents import LINKS_MAX, parent_of
 
 _log = logging.getLogger("lodepool.payouts")
 
@@ -83,6 +85,7 @@ class Payer:
         checkpoint: Called at each arrow.
         new_id: Makes ids of batches and payments.
         metrics: Counts.
+        telemetry: For traces; None makes none.
     """
 
     def __init__(
@@ -97,7 +100,9 @@ class Payer:
         checkpoint: Checkpoint = no_checkpoint,
         new_id: Callable[[], UUID] = uuid4,
         metrics: PayoutMetrics | None = None,
+        telemetry: Telemetry | None = None,
     ) -> None:
+        self._telemetry = telemetry or Telemetry.off()
         self._coin = coin
         self._live = live
         self._pool = pool
@@ -233,10 +238,12 @@ class Payer:
             if batch is None:
                 return ""
             if batch.status is BatchStatus.RESERVED:
-                await self._sign(batch)
+                with self._telemetry.span("payouts.sign", batch.trace_parent):
+                    await self._sign(batch)
                 batch = await storage.unsent_batch(self._conn, self._coin.coin_id)
             if batch is not None and batch.status is BatchStatus.SIGNED:
-                await self._send(batch)
+                with self._telemetry.span("payouts.send", batch.trace_parent):
+                    await self._send(batch)
         return ""
 
     async def _reserve(self) -> Batch | None:
@@ -268,6 +275,24 @@ class Payer:
         await self._check_funds(sum(item.amount_atomic for item in items), policy, is_fresh=True)
         batch_id = self._new_id()
         await self._checkpoint(Arrow.CHOSEN)
+        with self._telemetry.span("payouts.reserve", links=await self._paid_by(items)) as span:
+            await self._store_reserved(batch_id, items, policy, trace_parent=parent_of(span))
+        self._fresh.add(batch_id)
+        self.metrics.batches_reserved += 1
+        self._log(logging.INFO, "payout batch reserved", batch_id, payouts=len(items))
+        await self._checkpoint(Arrow.RESERVED)
+        return await storage.get_batch(self._conn, batch_id)
+
+    async def _paid_by(self, items: Sequence[Item]) -> Sequence[str]:
+        """Return the traces of the newest blocks whose credits the items pay; none where nobody follows traces."""
+        if not self._telemetry.is_tracing:
+            return ()
+        accounts = [item.account for item in items]
+        return await ledger_storage.maturity_traces(self._conn, self._coin.coin_id, accounts, limit=LINKS_MAX)
+
+    async def _store_reserved(
+        self, batch_id: UUID, items: Sequence[Item], policy: FeePolicy, *, trace_parent: str
+    ) -> None:
         async with self._held().transaction():
             if (await storage.payer_row(self._conn, self._coin.coin_id, for_share=True)).is_held:
                 raise Waiting("payouts were held meanwhile", cause=WaitCause.HELD)
@@ -280,14 +305,10 @@ class Payer:
                 items=items,
                 policy=policy,
                 now_ms=self._clock.now_ms(),
+                trace_parent=trace_parent,
             )
             await ledger_storage.apply(self._conn, reservations(batch_id, self._coin.coin_id, items))
             await self._checkpoint(Arrow.RESERVING)
-        self._fresh.add(batch_id)
-        self.metrics.batches_reserved += 1
-        self._log(logging.INFO, "payout batch reserved", batch_id, payouts=len(items))
-        await self._checkpoint(Arrow.RESERVED)
-        return await storage.get_batch(self._conn, batch_id)
 
     async def _refuse_while_stopped(self, row: storage.PayerRow) -> None:
         if row.is_held:
@@ -450,8 +471,9 @@ class Payer:
             sighting = await self._sighting(batch)
             finding = judge(sighting, confirmations=self._settings.confirmations)
             if sighting is not None and sighting.confirmations != batch.confirmations:
-                async with self._held().transaction():
-                    await storage.note_confirmations(self._conn, batch.batch_id, sighting.confirmations)
+                with self._telemetry.span("payouts.confirm", batch.trace_parent):
+                    async with self._held().transaction():
+                        await storage.note_confirmations(self._conn, batch.batch_id, sighting.confirmations)
             if batch.status is BatchStatus.REVIEW:
                 await self._follow_in_review(batch, finding)
             else:
@@ -475,7 +497,8 @@ class Payer:
     async def _follow_sent(self, batch: Batch, finding: Finding, sighting: Sighting | None) -> None:
         match finding:
             case Finding.SETTLE if sighting is not None:
-                await self._settle(batch, sighting.confirmations)
+                with self._telemetry.span("payouts.settle", batch.trace_parent):
+                    await self._settle(batch, sighting.confirmations)
             case Finding.CONFLICT:
                 await self._review(batch, BatchEvent.DROP, "the chain has spent its inputs in another transaction")
             case Finding.RESEND:

@@ -18,7 +18,7 @@ SCHEMA = "payouts"
 _BATCH_COLUMNS = """
     batch_id, batch_number, coin, status, amount_atomic, payout_count, fee_rate_min_sat_per_kvb,
     fee_rate_max_sat_per_kvb, fee_atomic_max, raw, txid_hex, fee_atomic, weight, confirmations, reason, create_time_ms,
-    update_time_ms, send_time_ms, confirm_time_ms
+    update_time_ms, send_time_ms, confirm_time_ms, trace_parent
 """
 
 
@@ -130,14 +130,22 @@ async def is_new_request(conn: Connection, *, request_id: str, method: str, subj
 
 
 async def insert_batch(
-    conn: Connection, *, batch_id: UUID, coin_id: str, items: Sequence[Item], policy: FeePolicy, now_ms: int
+    conn: Connection,
+    *,
+    batch_id: UUID,
+    coin_id: str,
+    items: Sequence[Item],
+    policy: FeePolicy,
+    now_ms: int,
+    trace_parent: str = "",
 ) -> None:
     """Store a batch that is reserved, with its items."""
     await conn.execute(
         """
         INSERT INTO payouts.batch (batch_id, coin, status, amount_atomic, payout_count, fee_rate_min_sat_per_kvb,
-                                   fee_rate_max_sat_per_kvb, fee_atomic_max, create_time_ms, update_time_ms)
-        VALUES ($1, $2, 'reserved', $3, $4, $5, $6, $7, $8, $8)
+                                   fee_rate_max_sat_per_kvb, fee_atomic_max, create_time_ms, update_time_ms,
+                                   trace_parent)
+        VALUES ($1, $2, 'reserved', $3, $4, $5, $6, $7, $8, $8, $9)
         """,
         batch_id,
         coin_id,
@@ -147,6 +155,7 @@ async def insert_batch(
         policy.rate_max_sat_per_kvb,
         policy.fee_atomic_max,
         now_ms,
+        trace_parent or None,
     )
     await conn.execute(
         """
@@ -430,6 +439,7 @@ def _batch(row: asyncpg.Record) -> Batch:
         update_time_ms=row["update_time_ms"],
         send_time_ms=row["send_time_ms"] or 0,
         confirm_time_ms=row["confirm_time_ms"] or 0,
+        trace_parent=row["trace_parent"] or "",
     )
 
 

@@ -82,13 +82,13 @@ async def credit_again(books: Books, block: Block) -> None:
     await _book(books, block, work)
 
 
-async def mature(books: Books, block: Block) -> None:
-    """Make a block's credits payable."""
+async def mature(books: Books, block: Block, *, trace_parent: str = "") -> None:
+    """Make a block's credits payable; `trace_parent` goes with the transfers."""
 
     async def work(conn: Connection) -> None:
         credited = _credited(block, await storage.distribution_of(conn, block), generation=block.generation)
         await storage.set_status(conn, block.found, Status.MATURE, generation=block.generation)
-        await ledger.apply(conn, maturity_transfers(credited, generation=block.generation))
+        await ledger.apply(conn, maturity_transfers(credited, generation=block.generation, trace_parent=trace_parent))
 
     await _book(books, block, work)
 

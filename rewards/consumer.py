@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
 from google.protobuf.message import DecodeError
 
@@ -15,6 +16,8 @@ from runtime.eventlog.consumer import consume
 from runtime.eventlog.interface import EventLog, Record
 from runtime.logs import log_event
 from runtime.postgres.pool import Connection, Pool
+from runtime.telemetry import Telemetry
+from runtime.telemetry.parents import parent_of
 
 _log = logging.getLogger("lodepool.rewards")
 
@@ -29,9 +32,11 @@ class BlockConsumer:
     Args:
         fee_ppm: Tells the pool's fee that blocks found now are paid with, millionths of the reward.
         counters: Counted into.
+        telemetry: For traces; None makes none.
     """
 
-    def __init__(self, *, fee_ppm: Callable[[], int], counters: Counters) -> None:
+    def __init__(self, *, fee_ppm: Callable[[], int], counters: Counters, telemetry: Telemetry | None = None) -> None:
+        self._telemetry = telemetry or Telemetry.off()
         self._fee_ppm = fee_ppm
         self._counters = counters
 
@@ -58,7 +63,10 @@ class BlockConsumer:
                 self._counters.blocks_poison_total += 1
                 log_event(_log, logging.ERROR, "block record set aside", offset=record.offset, error=str(error))
                 continue
-            if await storage.insert_found(conn, found):
+            with self._telemetry.span("rewards.block_booked", found.trace_parent) as span:
+                traced = replace(found, trace_parent=parent_of(span) or found.trace_parent)
+                is_new = await storage.insert_found(conn, traced)
+            if is_new:
                 self._counters.blocks_found_total += 1
                 log_event(
                     _log, logging.INFO, "block found", coin=found.coin, block=found.block_hash_hex, height=found.height
@@ -94,6 +102,7 @@ def parse_found(payload: bytes, *, fee_ppm: int) -> FoundBlock:
         coinbase_txid_hex=message.coinbase_txid_hex,
         instance=message.instance,
         fee_ppm=fee_ppm,
+        trace_parent=message.trace_parent,
     )
     check_found(found)
     return found

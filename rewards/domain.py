@@ -106,6 +106,7 @@ class FoundBlock:
     coinbase_txid_hex: str
     instance: str
     fee_ppm: int
+    trace_parent: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,8 @@ from runtime.logs import log_event
 from runtime.postgres.fence import Fenced
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.rpc.errors import FailedPrecondition, RpcError
+from runtime.telemetry import Telemetry
+from runtime.telemetry.parents import parent_of
 
 _log = logging.getLogger("lodepool.rewards")
 
@@ -68,6 +70,7 @@ class Follower:
         settings: The service's settings.
         clock: Source of time.
         counters: Counted into.
+        telemetry: For traces; None makes none.
     """
 
     def __init__(
@@ -81,7 +84,9 @@ class Follower:
         settings: RewardsSettings,
         clock: Clock,
         counters: Counters,
+        telemetry: Telemetry | None = None,
     ) -> None:
+        self._telemetry = telemetry or Telemetry.off()
         self._pool = pool
         self._chain = chain
         self._windows = windows
@@ -173,7 +178,8 @@ class Follower:
             case Step.CREDIT:
                 await self._credit(books, block)
             case Step.MATURE:
-                await booking.mature(books, block)
+                with self._telemetry.span("rewards.mature", block.found.trace_parent) as span:
+                    await booking.mature(books, block, trace_parent=parent_of(span))
                 self._counters.blocks_matured_total += 1
                 log_event(_log, logging.INFO, "block matured", **fields, reward_atomic=block.found.reward_atomic)
             case Step.REVERSE:
@@ -195,7 +201,8 @@ class Follower:
             await self._hold(books, block, reason)
             return
         if block.is_credited:
-            await booking.credit_again(books, block)
+            with self._telemetry.span("rewards.credit", block.found.trace_parent):
+                await booking.credit_again(books, block)
         elif not await self._credit_first(books, block):
             return
         await self._hold(books, block, "")
@@ -251,7 +258,8 @@ class Follower:
                 block=found.block_hash_hex,
                 remainder_atomic=distribution.remainder_atomic,
             )
-        await booking.credit(books, block, distribution, round_work=round_work)
+        with self._telemetry.span("rewards.credit", found.trace_parent):
+            await booking.credit(books, block, distribution, round_work=round_work)
         return True
 
     async def _plan(self, conn: Connection, block: Block) -> tuple[bool, WindowPlan | None]:

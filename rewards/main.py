@@ -49,8 +49,9 @@ async def run(live: Live[RewardsSettings], pool_settings: PoolSettings, platform
         settings=live.value,
         clock=platform.clock,
         counters=counters,
+        telemetry=platform.telemetry,
     )
-    consumer = BlockConsumer(fee_ppm=lambda: live.value.fee_ppm, counters=counters)
+    consumer = BlockConsumer(fee_ppm=lambda: live.value.fee_ppm, counters=counters, telemetry=platform.telemetry)
     service = RewardService(
         platform.pool, maturity_blocks={known.coin_id: known.maturity_blocks for known in registry.all_coins()}
     )

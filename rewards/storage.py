@@ -13,7 +13,7 @@ from runtime.postgres.pool import Connection
 _BLOCK = """
     coin, block_hash_hex, height, found_time_ms, account, worker, scheme, reward_atomic, fees_atomic, network_work,
     coinbase_txid_hex, instance, fee_ppm, status, generation, confirmations, is_credited, pool_fee_atomic,
-    remainder_atomic, window_work, round_work, hold_reason
+    remainder_atomic, window_work, round_work, hold_reason, trace_parent
 """
 
 
@@ -33,8 +33,8 @@ async def insert_found(conn: Connection, found: FoundBlock) -> bool:
     inserted = await conn.fetchval(
         """
         INSERT INTO rewards.block (coin, block_hash_hex, height, found_time_ms, account, worker, scheme, reward_atomic,
-            fees_atomic, network_work, coinbase_txid_hex, instance, fee_ppm)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
+            fees_atomic, network_work, coinbase_txid_hex, instance, fee_ppm, trace_parent)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
         ON CONFLICT (coin, block_hash_hex) DO NOTHING
         RETURNING true
         """,
@@ -51,6 +51,7 @@ async def insert_found(conn: Connection, found: FoundBlock) -> bool:
         found.coinbase_txid_hex,
         found.instance,
         found.fee_ppm,
+        found.trace_parent or None,
     )
     return bool(inserted)
 
@@ -358,6 +359,7 @@ def _block(row: asyncpg.Record) -> Block:
             coinbase_txid_hex=row["coinbase_txid_hex"],
             instance=row["instance"],
             fee_ppm=row["fee_ppm"],
+            trace_parent=row["trace_parent"] or "",
         ),
         status=Status(row["status"]),
         generation=row["generation"],

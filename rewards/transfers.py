@@ -35,8 +35,10 @@ def credit_transfers(
     )
 
 
-def maturity_transfers(credited: Iterable[Transfer], *, generation: int) -> tuple[Transfer, ...]:
-    """Return the transfers that make the credits of one generation payable."""
+def maturity_transfers(
+    credited: Iterable[Transfer], *, generation: int, trace_parent: str = ""
+) -> tuple[Transfer, ...]:
+    """Return the transfers that make the credits of one generation payable; they carry the block's trace."""
     return tuple(
         ledger.mature(
             transfer_id=transfer_id(
@@ -50,6 +52,7 @@ def maturity_transfers(credited: Iterable[Transfer], *, generation: int) -> tupl
             owner=credit.credit.owner,
             amount_atomic=credit.amount_atomic,
             reference=credit.reference,
+            trace_parent=trace_parent,
         )
         for credit in credited
     )
