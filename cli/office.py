@@ -20,6 +20,7 @@ from cli.nodes import open_nodes
 from cli.surroundings import Surroundings
 from nodes.bitcoin import BitcoinRpc
 from nodes.group import NodeGroup
+from nodes.metrics import group_source
 from runtime.errors import UserError
 from runtime.eventlog.postgres import PostgresEventLog
 from runtime.exclusive import Term
@@ -129,6 +130,7 @@ async def _nodes(around: Surroundings) -> AsyncIterator[tuple[NodeGroup | None, 
         return
     settings = around.settings
     async with open_nodes(settings.nodes, coin=settings.coin, clock=around.clock) as (group, wallet):
+        around.telemetry.register(group_source(group))
         yield group, wallet
 
 

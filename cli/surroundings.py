@@ -34,6 +34,7 @@ from runtime.etcd.config_source import ConfigSource, Configuration, EtcdConfigSo
 from runtime.etcd.config_tree import Schema, Tree
 from runtime.etcd.discovery import EtcdDirectory
 from runtime.etcd.exclusive import EtcdExclusive
+from runtime.etcd.metrics import etcd_source
 from runtime.etcd.serving import ClusterServing, advertised_host, instance_name
 from runtime.exclusive import Alone, Exclusive
 from runtime.logs import configure_logging
@@ -197,6 +198,8 @@ async def open_surroundings(
             manager=service_manager(),
         )
         telemetry.register(following.families)
+        if etcd is not None:
+            telemetry.register(etcd_source(etcd))
         if identity is not None:
             telemetry.register(identity_source(identity))
         stack.push_async_callback(_end, _start("configuration", following.run, clock))

@@ -6,6 +6,8 @@ import sys
 import time
 from typing import TextIO
 
+from opentelemetry.trace import get_current_span
+
 _LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
@@ -45,7 +47,7 @@ def log_event(logger: logging.Logger, level: int, event: str, /, **fields: objec
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, service, event, logger, then the event's own fields."""
+    """One JSON object a line: time, level, service, event, logger, trace_id in a trace, then the event's own fields."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -60,6 +62,9 @@ class JsonFormatter(logging.Formatter):
             "event": record.getMessage(),
             "logger": record.name,
         }
+        context = get_current_span().get_span_context()
+        if context.is_valid:
+            line["trace_id"] = f"{context.trace_id:032x}"
         for name, value in _fields(record).items():
             line[f"{name}_" if name in line else name] = value
         if record.exc_info:
