@@ -133,9 +133,9 @@ async def test_follower_cut_off_from_etcd_is_followed_by_the_other(
 
         await eventually(has_changed, what="another leader")
         await eventually(lambda: pair.have(Status.IMMATURE), what="all blocks credited")
-    pair.proxies[first].thaw()
-    await pair.find_blocks(2)
-    await eventually(lambda: pair.have(Status.IMMATURE), what="all blocks credited")
+        pair.proxies[first].thaw()
+        await pair.find_blocks(2)
+        await eventually(lambda: pair.have(Status.IMMATURE), what="all blocks credited")
 
     await pair.assert_each_credited_once()
     seen = [record.getMessage() for record in caplog.records]
