@@ -2,12 +2,17 @@
 
 import hashlib
 from collections.abc import Awaitable, Callable
+from math import ceil
 
 import msgspec
 from aiohttp import ETag, web
+from aiohttp.typedefs import Middleware
 
 from gateway.cache import RecentAnswers
 from gateway.context import GATEWAY, Gateway
+from gateway.limits import TokenBuckets, client_address, networks_of
+from gateway.live.socket import LIVE, LiveSockets, keep_looking
+from gateway.live.socket import PATH as LIVE_PATH
 from gateway.openapi import PATH as OPENAPI_PATH
 from gateway.openapi import openapi_document
 from gateway.problems import Kind, ProblemFound, problems_middleware
@@ -23,6 +28,11 @@ BODY_BYTES_MAX = 1_024
 _API_PREFIX = "/api/"
 _EVERYBODY = "*"
 
+ADDRESSES_MAX = 100_000
+"""Clients whose rates are remembered."""
+CLIENT = web.RequestKey("client", str)
+"""Where a request keeps the address it comes from."""
+
 _Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -34,7 +44,8 @@ def make_app(gateway: Gateway) -> web.Application:
     exception out of them becomes a problem too.
     """
     app = web.Application(
-        middlewares=[_counting_middleware, problems_middleware, _preflight_middleware], client_max_size=BODY_BYTES_MAX
+        middlewares=[_counting_middleware, problems_middleware, _limiter(gateway), _preflight_middleware],
+        client_max_size=BODY_BYTES_MAX,
     )
     app[GATEWAY] = gateway
     app.on_response_prepare.append(_name_server)
@@ -47,7 +58,19 @@ def make_app(gateway: Gateway) -> web.Application:
         app.router.add_get(route.path, _responder(route, recent))
     document = openapi_document(routes, title=gateway.pool_settings.name)
     app.router.add_get(OPENAPI_PATH, _document_responder(document))
+    app[LIVE] = LiveSockets(gateway)
+    app.router.add_get(LIVE_PATH, _serve_live)
+    app.cleanup_ctx.append(keep_looking)
+    app.on_shutdown.append(_close_live)
     return app
+
+
+async def _serve_live(request: web.Request) -> web.StreamResponse:
+    return await request.app[LIVE].serve(request, request[CLIENT])
+
+
+async def _close_live(app: web.Application) -> None:
+    await app[LIVE].close()
 
 
 def _responder(route: Route, recent: RecentAnswers[bytes]) -> _Respond:
@@ -116,6 +139,30 @@ def _json_response(request: web.Request, body: bytes, *, max_age_s: int | None) 
     response.headers["Cache-Control"] = "no-store" if max_age_s is None else f"public, max-age={max_age_s}"
     response.headers["X-Content-Type-Options"] = "nosniff"
     return response
+
+
+def _limiter(gateway: Gateway) -> Middleware:
+    """Return what refuses clients that ask too often, and tells the others' addresses to whoever comes after it."""
+    trusted = networks_of(gateway.settings.trusted_proxies)
+    buckets = TokenBuckets(
+        rate_per_s=gateway.settings.requests_per_second,
+        burst=gateway.settings.requests_burst,
+        addresses_max=ADDRESSES_MAX,
+    )
+
+    @web.middleware
+    async def limit(request: web.Request, handler: _Respond) -> web.StreamResponse:
+        address = client_address(request.remote or "", request.headers.getall("X-Forwarded-For", ()), trusted)
+        request[CLIENT] = address
+        if request.path.startswith(_API_PREFIX):
+            wait_s = buckets.take(address, gateway.clock.monotonic_s())
+            if wait_s:
+                limit_per_s = gateway.settings.requests_per_second
+                detail = f"There are more than {limit_per_s} requests a second from this address."
+                raise ProblemFound(Kind.TOO_MANY, detail, retry_after_s=ceil(wait_s))
+        return await handler(request)
+
+    return limit
 
 
 @web.middleware

@@ -307,6 +307,13 @@ class MinerBalance(Answer, frozen=True, kw_only=True):
     paid_atomic: Annotated[int, Meta(description="Paid and confirmed, atomic units.")]
 
 
+class PoolMoment(Answer, frozen=True, kw_only=True):
+    """What a follower of the pool is sent."""
+
+    shares: PoolShares | None
+    round: PoolRound | None
+
+
 class Reject(Answer, frozen=True, kw_only=True):
     """When shares of a worker were last rejected."""
 
@@ -361,6 +368,15 @@ class Miner(Answer, frozen=True, kw_only=True):
     workers: Annotated[list[Worker] | None, Meta(description="By name, at most 5000.")]
     has_more_workers: Annotated[bool, Meta(description="There are workers that are not listed.")]
     degraded: Degraded
+
+
+class MinerMoment(Answer, frozen=True, kw_only=True):
+    """What a follower of a miner is sent."""
+
+    address: Address
+    shares: MinerShares | None
+    balance: MinerBalance | None
+    workers: list[Worker] | None
 
 
 class Credit(Answer, frozen=True, kw_only=True):

@@ -26,7 +26,11 @@ class Kind(Enum):
     UNKNOWN_MINER = ("unknown-miner", "No such miner here", 404)
     UNKNOWN_BLOCK = ("unknown-block", "No such block here", 404)
     UNKNOWN_PATH = ("unknown-path", "No such path", 404)
-    BAD_METHOD = ("bad-method", "The API is read-only", 405)
+    BAD_ORIGIN = ("bad-origin", "Not from this page", 403)
+    BAD_PROOF = ("bad-proof", "The proof does not hold", 403)
+    CONFLICT = ("conflict", "The settings have changed", 409)
+    TOO_MANY = ("too-many-requests", "Too many requests", 429)
+    BAD_METHOD = ("bad-method", "Not a method of this path", 405)
     BAD_REQUEST = ("bad-request", "The request was refused", 400)
     INTERNAL = ("internal", "The API failed", 500)
     SERVICE_FAILED = ("service-failed", "A service behind the API failed", 502)
@@ -44,12 +48,14 @@ class ProblemFound(Exception):
     Attributes:
         kind: What kind.
         detail: What is wrong here, and what was expected; one sentence, for the reader.
+        retry_after_s: When to try again; None says nothing.
     """
 
-    def __init__(self, kind: Kind, detail: str) -> None:
+    def __init__(self, kind: Kind, detail: str, *, retry_after_s: int | None = None) -> None:
         super().__init__(kind, detail)
         self.kind = kind
         self.detail = detail
+        self.retry_after_s = retry_after_s
 
 
 def problem_of(kind: Kind, detail: str, *, status: int | None = None) -> Problem:
@@ -57,12 +63,14 @@ def problem_of(kind: Kind, detail: str, *, status: int | None = None) -> Problem
     return Problem(type=TYPE_PREFIX + kind.urn_name, title=kind.title, status=status or kind.status, detail=detail)
 
 
-def problem_response(kind: Kind, detail: str, *, status: int | None = None) -> web.Response:
+def problem_response(
+    kind: Kind, detail: str, *, status: int | None = None, retry_after_s: int | None = None
+) -> web.Response:
     """Return the response for a problem; it is never cached."""
     problem = problem_of(kind, detail, status=status)
     headers = {"Cache-Control": "no-store"}
-    if problem.status == Kind.SERVICE_UNAVAILABLE.status:
-        headers["Retry-After"] = "1"
+    if retry_after_s is not None or problem.status == Kind.SERVICE_UNAVAILABLE.status:
+        headers["Retry-After"] = str(retry_after_s or 1)
     body = msgspec.json.encode(problem)
     return web.Response(status=problem.status, body=body, content_type=CONTENT_TYPE, headers=headers)
 
@@ -89,7 +97,7 @@ async def problems_middleware(
     try:
         return await handler(request)
     except ProblemFound as problem:
-        return problem_response(problem.kind, problem.detail)
+        return problem_response(problem.kind, problem.detail, retry_after_s=problem.retry_after_s)
     except web.HTTPMethodNotAllowed as error:
         allowed = ", ".join(sorted(error.allowed_methods))
         response = problem_response(Kind.BAD_METHOD, f"{request.method} is not answered here, expected {allowed}.")

@@ -79,6 +79,12 @@ def _decimal(difficulty: float) -> str:
     return f"{Decimal(repr(difficulty)).normalize():f}"
 
 
+async def shares_and_round(gateway: Gateway) -> tuple[models.PoolShares | None, models.PoolRound | None]:
+    """Return what the pool's miners do and the current round; None where a service is away."""
+    _, round_block, shares = await _blocks_and_shares(gateway.sources)
+    return None if shares.value is None else translation.pool_shares(shares.value), _round(round_block, shares)
+
+
 async def _blocks_and_shares(
     sources: Sources,
 ) -> tuple[Panel[rewards_pb2.ListBlocksResponse], Panel[rewards_pb2.Block | None], Panel[shares_pb2.PoolStats]]:

@@ -1,0 +1,208 @@
+"""The WebSocket connections."""
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from aiohttp import WSCloseCode, WSMsgType, web
+
+from coins.bitcoin.address import payee
+from coins.errors import AddressError
+from gateway import translation
+from gateway.context import GATEWAY, Gateway
+from gateway.limits import TokenBuckets
+from gateway.live.frames import TRY_AGAIN_LATER, close_frame, message, text_frame
+from gateway.live.hub import MESSAGE_BYTES_MAX, Hub, MessageRefused, read_wish
+from gateway.live.poller import POLL_S, Poller
+from gateway.problems import Kind, ProblemFound
+from gateway.routes.status import program_version
+from runtime.process import keep_running
+
+PATH = "/api/v1/ws"
+PING_S = 20.0
+UNSENT_BYTES_MAX = 256 * 1024
+"""A client that leaves more than this unread is dropped."""
+REFUSALS_MAX = 5
+MESSAGES_PER_S = 10
+MESSAGES_BURST = 40
+ABORT_S = 5.0
+"""How long a dropped client may take to read its close frame."""
+_SLOW = close_frame(TRY_AGAIN_LATER, "too slow")
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Client:
+    """A connection.
+
+    Attributes:
+        transport: Where frames are written.
+        socket: Reads, answers pings and closes.
+        is_dropped: It was too slow: nothing is written any more.
+    """
+
+    transport: asyncio.Transport
+    socket: web.WebSocketResponse
+    is_dropped: bool = False
+
+    def write(self, frame: bytes) -> bool:
+        """Write a frame; return False when the client is too slow and was dropped."""
+        if self.is_dropped or self.transport.is_closing():
+            return True
+        if self.transport.get_write_buffer_size() + len(frame) > UNSENT_BYTES_MAX:
+            self.is_dropped = True
+            self.transport.write(_SLOW)
+            self.transport.close()
+            asyncio.get_running_loop().call_later(ABORT_S, self.transport.abort)
+            return False
+        self.transport.write(frame)
+        return True
+
+
+class LiveSockets:
+    """All WebSocket connections of the process, and the one poller behind them.
+
+    Args:
+        gateway: The surroundings.
+
+    Attributes:
+        dropped_count: Clients that were too slow.
+    """
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._hub: Hub[Client] = Hub()
+        self._counts: Counter[str] = Counter()
+        self._somebody = asyncio.Event()
+        self._poller = Poller(
+            gateway, wanted=lambda topic: topic in self._hub.wanted, miners=self._hub.miners, publish=self.publish
+        )
+        self.dropped_count = 0
+
+    @property
+    def client_count(self) -> int:
+        """Return how many clients are connected."""
+        return len(self._hub.topics)
+
+    async def run(self) -> None:
+        """Look at the services while there are clients, until cancelled."""
+        while True:
+            if not self._hub.topics:
+                self._somebody.clear()
+            await self._somebody.wait()
+            await self._poller.look()
+            await self._gateway.clock.sleep(POLL_S)
+
+    def publish(self, topic: str, payload: bytes) -> None:
+        """Write a message to all who follow the topic; its frame is made once."""
+        frame = text_frame(payload)
+        for client in self._hub.clients(topic):
+            if not client.write(frame):
+                self._hub.leave(client)
+                self.dropped_count += 1
+
+    async def serve(self, request: web.Request, address: str) -> web.WebSocketResponse:
+        """Serve a connection to its end.
+
+        Args:
+            request: Its handshake.
+            address: Who asks.
+
+        Raises:
+            ProblemFound: When it is not let in.
+        """
+        self._check(request, address)
+        self._counts[address] += 1
+        client: Client | None = None
+        try:
+            socket = web.WebSocketResponse(heartbeat=PING_S, compress=False, max_msg_size=MESSAGE_BYTES_MAX)
+            await socket.prepare(request)
+            transport = request.transport
+            if not isinstance(transport, asyncio.Transport):
+                return socket
+            client = Client(transport=transport, socket=socket)
+            self._hub.join(client)
+            self._somebody.set()
+            hello = {"version": program_version(), "coin": self._gateway.coin.coin_id}
+            self._say(client, "hello", hello)
+            await self._read(client)
+            return socket
+        finally:
+            if client is not None:
+                self._hub.leave(client)
+            self._counts[address] -= 1
+            if not self._counts[address]:
+                del self._counts[address]
+
+    async def close(self) -> None:
+        """Tell all clients that the pool stops serving."""
+        clients = tuple(self._hub.topics)
+        await asyncio.gather(
+            *(client.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the pool restarts") for client in clients),
+            return_exceptions=True,
+        )
+
+    def _check(self, request: web.Request, address: str) -> None:
+        if not is_origin_allowed(request):
+            raise ProblemFound(Kind.BAD_ORIGIN, "Pages of this origin may not open the WebSocket; see cors_origins.")
+        settings = self._gateway.settings
+        if self._counts[address] >= settings.sockets_per_address_max:
+            detail = f"There are {self._counts[address]} connections from this address, expected no more."
+            raise ProblemFound(Kind.TOO_MANY, detail)
+        if self.client_count >= settings.sockets_max:
+            raise ProblemFound(Kind.SERVICE_UNAVAILABLE, "There are too many WebSocket connections; try again later.")
+
+    async def _read(self, client: Client) -> None:
+        refusals = 0
+        bucket = TokenBuckets(rate_per_s=MESSAGES_PER_S, burst=MESSAGES_BURST, addresses_max=1)
+        async for received in client.socket:
+            if client.is_dropped or received.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                break
+            try:
+                if bucket.take("", self._gateway.clock.monotonic_s()):
+                    raise MessageRefused(f"There are more than {MESSAGES_PER_S} messages a second.")
+                wish = read_wish(received.data, canonical=self._canonical)
+                for topic in self._hub.follow(client, wish):
+                    if (last := self._poller.last.get(topic)) is not None:
+                        client.write(text_frame(last))
+            except MessageRefused as refused:
+                refusals += 1
+                self._say(client, "error", {"detail": str(refused)})
+                if refusals >= REFUSALS_MAX:
+                    await client.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"too many bad messages")
+                    break
+
+    def _canonical(self, address: str) -> str:
+        try:
+            return payee(self._gateway.coin, address).text
+        except AddressError as error:
+            raise ValueError(str(error)) from None
+
+    def _say(self, client: Client, event: str, data: dict[str, str]) -> None:
+        time = translation.time_of(self._gateway.clock.now_ms())
+        client.write(text_frame(message(event=event, data=data, time=time)))
+
+
+def is_origin_allowed(request: web.Request) -> bool:
+    """Tell whether a handshake is a program's, of a page of our own host, or of an origin that may read the API."""
+    origin = request.headers.get("Origin")
+    if origin is None:
+        return True
+    allowed = request.app[GATEWAY].settings.cors_origins
+    return "*" in allowed or origin in allowed or urlsplit(origin).netloc.lower() == request.host.lower()
+
+
+LIVE = web.AppKey("live", LiveSockets)
+"""Where an application keeps its WebSocket connections."""
+
+
+async def keep_looking(app: web.Application) -> AsyncIterator[None]:
+    """Run the poller as long as the application."""
+    live = app[LIVE]
+    task = asyncio.create_task(keep_running("gateway live", live.run, clock=app[GATEWAY].clock))
+    yield
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
