@@ -34,6 +34,13 @@ DIFFICULTY = 1.6e-5
 START_S_MAX = 90.0
 STOP_S_MAX = 40.0
 _PASSWORD = "loopback"
+_PATIENT_KAFKA = {
+    "broker.session.timeout.ms": "6000",
+    "broker.heartbeat.interval.ms": "1000",
+    "controller.quorum.fetch.timeout.ms": "4000",
+    "controller.quorum.election.timeout.ms": "1500",
+}
+"""Twenty processes share the cores: what takes long is not dead."""
 _CLI = (sys.executable, "-c", "from cli.main import main; main()")
 
 
@@ -97,7 +104,7 @@ class Cluster:
 
     def __init__(self, folder: Path, *, sections: Mapping[str, Mapping[str, object]] | None = None) -> None:
         self.folder = folder
-        self.kafka = KafkaCluster(directory=folder / "kafka", node_count=3)
+        self.kafka = KafkaCluster(directory=folder / "kafka", node_count=3, listener_settings=_PATIENT_KAFKA)
         self.etcd = EtcdCluster(3)
         self.litecoind = LitecoindRegtest(folder / "chain")
         self.stratum_port = free_port()
@@ -114,11 +121,11 @@ class Cluster:
 
     async def __aenter__(self) -> Self:
         try:
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._stack.enter_async_context(self.etcd))
-                tasks.create_task(self._start_kafka())
-                tasks.create_task(self._start_chain())
-                tasks.create_task(self._start_postgres())
+            # One after the other: started together they take each other's time and miss their own deadlines.
+            await self._start_kafka()
+            await self._stack.enter_async_context(self.etcd)
+            await self._start_chain()
+            await self._start_postgres()
             await self._configure()
             await self._start_programs()
         except BaseException:
@@ -284,7 +291,7 @@ class Cluster:
                 "cert_file": str(certificates / f"{service}.pem"),
                 "key_file": str(certificates / f"{service}.key"),
                 "token_key_file": str(certificates / f"{service}.token.key"),
-                "token_keys_file": str(certificates / "token-keys.json"),
+                "token_keys_file": str(certificates / "tokens.json"),
                 "drain_s": 1,
             },
             "telemetry": {"metrics_port": 0},
