@@ -7,8 +7,9 @@ from pathlib import Path
 
 import msgspec
 
-from cli.settings import SettingsFile
+from cli.settings import HOST_SECTIONS, HostTree, PoolTree
 from nodes.settings import NodeSettings
+from runtime.etcd.settings import EtcdSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,6 +20,17 @@ HEAD = """\
 `lodepool.toml`, written by `lodepool init` and checked at every start: unknown keys and bad values are refused by name.
 Any single value can be overridden from the environment: `LODEPOOL_STRATUM_PORT=3334` for `port`.
 This page is made from the settings' own types by `tools/gen_config_doc.py`.
+
+On one machine everything stands in this file. On a cluster each host has a file with {host} only, and everything else
+lies in etcd: `lodepool config push pool.toml` puts it there, `lodepool config set rewards.fee_ppm 8000` changes one
+setting. A file with `[etcd]` is a host's. Passwords stay out of etcd: the database's comes from `LODEPOOL_POSTGRES_DSN`
+or a passfile. A host keeps a copy of the tree, `configuration.json`, for when etcd is away at a start: in the directory
+that `LODEPOOL_POOL_DATA_DIR` names, or beside its file without one. `pool.data_dir` is relative to the host's file.
+
+Settings marked "live" are taken over by running processes within two seconds, without dropping a connection; the
+others after a restart, and each process that reads them says so in its log. A configuration that is not right never
+takes effect: `config set` and `config push` refuse it, and one that comes about otherwise is reported while the last
+good one stays in force.
 """
 
 
@@ -52,15 +64,24 @@ def default_text(field: msgspec.structs.FieldInfo) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
         return "`[" + ", ".join(f'"{item}"' for item in value) + "]`"
+    if isinstance(value, msgspec.Struct):
+        shown = (f"{name} = {default}" for name, default in msgspec.structs.asdict(value).items())
+        return "`{" + ", ".join(shown) + "}`"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+def struct_of(section: msgspec.structs.FieldInfo) -> type:
+    """Return the type of a section's tables."""
+    return {"nodes": NodeSettings, "etcd": EtcdSettings}.get(section.name, section.type)
 
 
 def render() -> str:
     """Return the whole page."""
-    parts = [HEAD]
-    for section in msgspec.structs.fields(SettingsFile):
+    parts = [HEAD.replace("{host}", ", ".join(f"`[{name}]`" for name in HOST_SECTIONS))]
+    for section in (*msgspec.structs.fields(PoolTree), *msgspec.structs.fields(HostTree)):
         is_list = section.name == "nodes"
-        struct = NodeSettings if is_list else section.type
+        struct = struct_of(section)
+        live = getattr(struct, "LIVE", frozenset())
         title = "[[nodes]]" if is_list else f"[{section.name}]"
         meanings = attributes(struct)
         parts.append(f"\n## {title}\n\n| key | default | meaning |\n|---|---|---|")
@@ -68,7 +89,8 @@ def render() -> str:
             meaning = meanings.get(field.name, "").replace("|", "\\|")
             if not meaning:
                 sys.exit(f"gen_config_doc: {struct.__name__}.{field.name} has no line under Attributes")
-            parts.append(f"| `{field.name}` | {default_text(field)} | {meaning} |")
+            mark = " *live*" if field.name in live else ""
+            parts.append(f"| `{field.name}`{mark} | {default_text(field)} | {meaning} |")
     return "\n".join(parts) + "\n"
 
 
