@@ -4,6 +4,9 @@ Publishes records as stratum instances write them to the event log of an embedde
 consumer until all of them are booked, and compares the totals. Prints one JSON object at the end.
 
     python -m bench.share_stream --shares 2000000 --workers 2000
+    python -m bench.share_stream --log kafka --consumers 2
+
+With `--log kafka` the stream goes through a real Apache Kafka, and each consumer is a process on a core of its own.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.share_stream_kafka import measure_kafka
 from proto.lodepool.events.v1 import events_pb2
 from runtime.clock import SystemClock
 from runtime.eventlog.interface import OutRecord
@@ -31,7 +35,7 @@ from shares.metrics import Counters
 from shares.stats import totals
 
 COIN = "litecoin-regtest"
-INSTANCES = 4
+INSTANCES = 16
 RECORDS_PER_PUBLISH = 100
 RECORD_MS = 200
 RECORDS_PER_HEIGHT = 500
@@ -44,6 +48,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--workers-per-account", type=int, default=4)
     parser.add_argument("--shares-per-record", type=int, default=1_000)
     parser.add_argument("--records-max", type=int, default=500, help="records of one transaction")
+    parser.add_argument("--log", choices=("postgres", "kafka"), default="postgres")
+    parser.add_argument("--consumers", type=int, default=1, help="with --log kafka: processes that share the stream")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--one-core", action="store_true", help="PostgreSQL shares the consumer's core too")
     parser.add_argument("--audit", action="store_true", help="rebuild all slices from the stream and compare")
@@ -89,6 +95,23 @@ def make_records(options: argparse.Namespace) -> list[OutRecord]:
 
 
 async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, object]:
+    if options.log == "postgres":
+        return await measure_postgres(options, data_dir)
+    records = make_records(options)
+    share_count = len(records) * options.shares_per_record
+    found = await measure_kafka(options, records, share_count, data_dir)
+    return {
+        "log": "kafka",
+        "consumers": options.consumers,
+        "shares": share_count,
+        "workers": options.workers,
+        "records": len(records),
+        "record_bytes_mean": sum(len(record.payload) for record in records) // len(records),
+        **found,
+    }
+
+
+async def measure_postgres(options: argparse.Namespace, data_dir: Path) -> dict[str, object]:
     server = EmbeddedPostgres(data_dir)
     dsn = await server.start()
     pool = await open_pool(dsn, PostgresSettings(dsn=dsn))
@@ -124,6 +147,7 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, obje
         assert found.slices == found.instances
         assert found.slices_work == found.instances_work
         result: dict[str, object] = {
+            "log": "postgres",
             "shares": share_count,
             "workers": options.workers,
             "records": len(records),
