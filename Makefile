@@ -8,7 +8,7 @@ PACKAGES := cli coins gateway ledger miners native nodes payouts rewards runtime
 TESTS ?= tests
 PYTEST_ARGS ?=
 
-.PHONY: setup run test check fmt bench bench-shares clean
+.PHONY: setup run test check fmt bench bench-shares bench-stream clean
 
 setup: $(VENV)/.ready  ## Make .venv with everything in it
 
@@ -42,6 +42,11 @@ bench: bench-shares  ## Every benchmark; each ends with one JSON object
 
 bench-shares: setup  ## Shares per second on one core, against a server that only echoes
 	$(BIN)/python -m bench.shares
+
+bench-stream: setup  ## The share stream into slices: from PostgreSQL, from Kafka, and shared by two consumers
+	$(BIN)/python -m bench.share_stream
+	$(BIN)/python -m bench.share_stream --log kafka
+	$(BIN)/python -m bench.share_stream --log kafka --consumers 2
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info native/_native.c native/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis
