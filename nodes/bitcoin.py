@@ -29,6 +29,7 @@ from nodes.errors import (
     NodeRpcError,
 )
 from nodes.interface import (
+    SENDS_DEPTH_BLOCKS,
     AddressInfo,
     BlockInfo,
     BroadcastOutcome,
@@ -38,6 +39,7 @@ from nodes.interface import (
     SignedTransaction,
     SubmitOutcome,
     SubmitStatus,
+    WalletSends,
     WalletTransaction,
 )
 from nodes.jsonrpc import JsonRpc
@@ -96,8 +98,20 @@ class _Signed(msgspec.Struct, frozen=True):
 class _OfWallet(msgspec.Struct, frozen=True):
     txid: str
     confirmations: int
+    hex: str
     fee: object = 0
     blockhash: str | None = None
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    category: str
+    txid: str
+    time: int
+
+
+class _Since(msgspec.Struct, frozen=True):
+    transactions: list[_Entry]
+    lastblock: str
 
 
 class _Outpoint(msgspec.Struct, frozen=True):
@@ -331,7 +345,19 @@ class BitcoinRpc:
             block_hash_hex=found.blockhash if found.confirmations > 0 else None,
             fee_atomic=abs(self._atomic("gettransaction", found.fee)),
             is_in_mempool=is_in_mempool,
+            raw=self._bytes("gettransaction", found.hex),
         )
+
+    async def sends(self, *, since: str) -> WalletSends:
+        """Return what the wallet has sent, newest first."""
+        method = "listsinceblock"
+        answer = await self._known(method, [since, SENDS_DEPTH_BLOCKS], wallet=self._settings.wallet) if since else None
+        if answer is None:
+            answer = await self._of_wallet(method, "", SENDS_DEPTH_BLOCKS)
+        found = self._typed(method, answer, _Since)
+        times = {entry.txid: entry.time for entry in found.transactions if entry.category == "send"}
+        newest_first = sorted(times, key=lambda txid: (-times[txid], txid))
+        return WalletSends(txids_hex=tuple(newest_first), cursor=found.lastblock)
 
     async def release(self, raw: bytes) -> None:
         """Unlock the inputs of a transaction that will not be sent; nothing happens to those not locked."""

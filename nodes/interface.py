@@ -146,6 +146,24 @@ class WalletTransaction:
     block_hash_hex: str | None
     fee_atomic: int
     is_in_mempool: bool
+    raw: bytes
+
+
+SENDS_DEPTH_BLOCKS: Final = 100
+"""The cursor of `sends` lies this deep, so that no reorganisation that happens leads around a send."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalletSends:
+    """What a wallet has sent.
+
+    Attributes:
+        txids_hex: Transactions that spend from the wallet, newest first, each once.
+        cursor: Given as `since` the next time; what lies at least SENDS_DEPTH_BLOCKS deep is then left out.
+    """
+
+    txids_hex: tuple[str, ...]
+    cursor: str
 
 
 class BitcoinNode(Protocol):
@@ -235,6 +253,15 @@ class BitcoinWallet(Protocol):
 
     async def transaction(self, txid_hex: str) -> WalletTransaction | None:
         """Return a transaction of the wallet; None when the wallet does not know it."""
+        ...
+
+    async def sends(self, *, since: str) -> WalletSends:
+        """Return what the wallet has sent, whoever told it to, unconfirmed and conflicting transactions included.
+
+        Args:
+            since: The cursor of an earlier answer; empty for everything. One that the node does not know any more
+                (another chain, a block that was reorganised away) means everything.
+        """
         ...
 
     async def release(self, raw: bytes) -> None:

@@ -26,6 +26,7 @@ from nodes.errors import (
 )
 from nodes.faults import Fault, FaultKind, Faults
 from nodes.interface import (
+    SENDS_DEPTH_BLOCKS,
     AddressInfo,
     BlockInfo,
     BroadcastOutcome,
@@ -35,6 +36,7 @@ from nodes.interface import (
     SignedTransaction,
     SubmitOutcome,
     SubmitStatus,
+    WalletSends,
     WalletTransaction,
 )
 from nodes.simulated_chain import REGTEST_NBITS, SimulatedChain, StoredBlock, TransactionRefused, Waiting
@@ -425,9 +427,23 @@ class SimulatedNode:
                 block_hash_hex=None if stored is None else stored.block_hash[::-1].hex(),
                 fee_atomic=sighting.fee_atomic,
                 is_in_mempool=txid in self.chain.mempool,
+                raw=sighting.raw,
             )
 
         return await self.through_faults("gettransaction", act)
+
+    async def sends(self, *, since: str) -> WalletSends:
+        """Return what the wallet has sent, newest first."""
+
+        async def act() -> WalletSends:
+            stored = self.stored(since) if since else None
+            txids = self.wallet.sends(above_height=-1 if stored is None else stored.height)
+            return WalletSends(
+                txids_hex=tuple(txid[::-1].hex() for txid in txids),
+                cursor=self.chain.at_depth(SENDS_DEPTH_BLOCKS).block_hash[::-1].hex(),
+            )
+
+        return await self.through_faults("listsinceblock", act)
 
     async def release(self, raw: bytes) -> None:
         """Unlock the inputs of a transaction that will not be sent."""

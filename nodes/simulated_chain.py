@@ -117,6 +117,10 @@ class SimulatedChain:
             below = self.blocks.get(below.block.header.prev_hash)
         return sorted(times)[len(times) // 2]
 
+    def at_depth(self, depth: int) -> StoredBlock:
+        """Return the active block with so many confirmations; the first one where there are fewer."""
+        return self.active[max(0, len(self.active) - depth)]
+
     def confirmations(self, stored: StoredBlock) -> int:
         """Return 1 for the tip and one more for each block below it; −1 outside of the active chain."""
         is_active = stored.height < len(self.active) and self.active[stored.height] is stored

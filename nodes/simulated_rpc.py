@@ -359,6 +359,21 @@ class SimulatedRpc:
             fields |= {"blockhash": _hex(stored.block_hash), "blockheight": stored.height}
         return fields
 
+    def rpc_listsinceblock(self, params: Params, wallet: str) -> object:
+        """Answer what the wallet has sent in blocks after one, and outside of blocks; what it received is left out."""
+        chain, chosen = self._node.chain, self._wallet(wallet)
+        since = str(params[0]) if params else ""
+        depth = _integer(params[1]) if len(params) > 1 else 1
+        txids = chosen.sends(above_height=self._stored(since).height if since else -1)
+        entries = []
+        for age, txid in enumerate(txids):
+            sighting = chosen.find(txid)
+            assert sighting is not None
+            confirmations = chosen.confirmations(sighting.transaction)
+            time_s = len(txids) - age
+            entries.append({"category": "send", "txid": _hex(txid), "confirmations": confirmations, "time": time_s})
+        return {"transactions": entries[::-1], "removed": [], "lastblock": _hex(chain.at_depth(depth).block_hash)}
+
     def rpc_getreceivedbyaddress(self, params: Params, wallet: str) -> object:
         """Answer what an address of the wallet has received with at least so many confirmations."""
         chosen = self._wallet(wallet)

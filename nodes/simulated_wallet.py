@@ -50,6 +50,7 @@ class Sighting:
     transaction: Transaction
     raw: bytes
     fee_atomic: int
+    is_send: bool
 
 
 class SimulatedWallet:
@@ -222,11 +223,22 @@ class SimulatedWallet:
         ]
         if sent or any(self.is_mine(output.script) for output in transaction.outputs):
             fee_atomic = sum(sent) - transaction.amount_atomic if sent else 0
-            self._seen[transaction.txid] = Sighting(transaction=transaction, raw=raw, fee_atomic=max(0, fee_atomic))
+            self._seen[transaction.txid] = Sighting(
+                transaction=transaction, raw=raw, fee_atomic=max(0, fee_atomic), is_send=bool(sent)
+            )
 
     def find(self, txid: bytes) -> Sighting | None:
         """Return a transaction of the wallet."""
         return self._seen.get(txid)
+
+    def sends(self, *, above_height: int) -> list[bytes]:
+        """Return the ids of transactions that spend from us and are not in a block up to a height, newest first."""
+        found = []
+        for txid, sighting in self._seen.items():
+            stored = self._chain.mined_in.get(txid)
+            if sighting.is_send and (stored is None or stored.height > above_height):
+                found.append(txid)
+        return found[::-1]
 
     def confirmations(self, transaction: Transaction) -> int:
         """Return 0 outside of blocks, and minus those of the transaction that took an input of ours in a block."""

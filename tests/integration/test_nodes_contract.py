@@ -12,7 +12,7 @@ from coins import registry
 from coins.bitcoin.address import decode
 from nodes.bitcoin import BitcoinRpc
 from nodes.errors import InsufficientFunds, NodeRpcError
-from nodes.interface import BroadcastStatus, SubmitStatus
+from nodes.interface import SENDS_DEPTH_BLOCKS, BroadcastStatus, SubmitStatus
 from nodes.regtest import LitecoindRegtest, find_litecoind
 from nodes.simulated import SimulatedNode
 from nodes.simulated_server import SimulatedServer
@@ -264,6 +264,31 @@ async def test_a_payout_whose_coins_went_elsewhere_is_a_conflict(world):
     assert (await world.node.broadcast(b"\0")).status is BroadcastStatus.REJECTED
     await world.mine(3, await world.address("pool"))
     await world.mine(101, payee)
+
+
+async def test_sends_are_told_newest_first_whoever_ordered_them_until_the_cursor_has_passed_them(world):
+    """P2: a database restored from a backup learns from the wallet what it has forgotten."""
+    payee = await world.address("miner")
+    before = await world.node.sends(since="")
+    signed = await world.node.build([(payee, 10_000_000)], fee_rate_sat_per_kvb=FEE_RATE)
+    assert (await world.node.sends(since="")).txids_hex == before.txids_hex
+    await world.node.broadcast(signed.raw)
+    waiting = await world.node.sends(since=before.cursor)
+    await world.mine(1, payee)
+    by_hand = await world.call("sendtoaddress", payee, "0.5", wallet="pool")
+
+    both = await world.node.sends(since=before.cursor)
+
+    assert signed.txid_hex in waiting.txids_hex
+    assert by_hand not in waiting.txids_hex
+    assert {by_hand, signed.txid_hex} <= set(both.txids_hex)
+    assert len(set(both.txids_hex)) == len(both.txids_hex)
+    assert (await world.node.transaction(signed.txid_hex)).raw == signed.raw
+    await world.mine(SENDS_DEPTH_BLOCKS + 1, payee)
+    later = await world.node.sends(since=both.cursor)
+    assert {by_hand, signed.txid_hex} <= set(later.txids_hex)
+    assert not (await world.node.sends(since=later.cursor)).txids_hex
+    assert set(both.txids_hex) <= set((await world.node.sends(since="11" * 32)).txids_hex)
 
 
 async def test_more_than_the_wallet_has_is_refused_and_nothing_stays_locked(world):
