@@ -193,7 +193,7 @@ export function makeMock({ scenario = process.env.LODEPOOL_SCENARIO ?? 'full', n
       const [rows, next] = page(payouts, query)
       return { payouts: rows, next_page_token: next }
     }
-    if (noun === 'leaderboard') return { window: '24h', rows: miners.slice(0, 100).map((m, i) => ({ rank: i + 1, address: m.anonymous ? null : m.address, hps: m.hps, work: String(BigInt(m.hps) * 86_400n), worker_count: m.anonymous ? null : m.workers })) }
+    if (noun === 'leaderboard') return { window: '24h', leaders: miners.slice(0, 100).map((m, i) => ({ rank: i + 1, address: m.anonymous ? null : m.address, hps: m.hps, work: String(BigInt(m.hps) * 86_400n), worker_count: m.anonymous ? null : m.workers })) }
     if (noun === 'status') return {
       services: ['stratum', 'shares', 'miners', 'rewards', 'payouts', 'notifier', 'gateway'].map((name) => ({ name, is_up: !gone(name), since: iso(start - 9 * 86_400_000), detail: gone(name) ? 'no answer within 2 s' : null })),
       nodes: [{ name: 'litecoind-a', is_up: true, height: 2_850_436 }, { name: 'litecoind-b', is_up: true, height: 2_850_436 }],

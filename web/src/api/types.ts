@@ -151,7 +151,7 @@ export interface Settings {
   revision: number
   can_choose_scheme: boolean
 }
-export interface LeaderboardRow { rank: number; address: string | null; hps: Whole; work: string; worker_count: number | null }
+export interface Leader { rank: number; address: string | null; hps: Whole; work: string; worker_count: number | null }
 export interface Status {
   services: { name: string; is_up: boolean; since: string | null; detail: string | null }[]
   nodes: { name: string; is_up: boolean; height: number | null }[]
