@@ -225,7 +225,9 @@ async def test_leader_that_was_frozen_at_an_arrow_sends_nothing_after_the_other_
     await pair.start_rival()
 
     await pair.all_paid()
-    assert pair.b.said("payer lock taken from an earlier term")
+    # PostgreSQL itself ends a session that is idle inside a transaction, perhaps before B was elected.
+    if arrow not in {Arrow.RESERVING, Arrow.STORING}:
+        assert pair.b.said("payer lock taken from an earlier term")
     thawed_s = time.monotonic()
     pair.a.signal(signal.SIGCONT)
     await eventually(lambda: pair.a.said("election waited for"), timeout_s=WAIT_S, what=f"A standing {pair.a.log}")
