@@ -10,7 +10,8 @@ import { createServer } from 'node:http'
 import { pathToFileURL } from 'node:url'
 
 const ATOMIC = 100_000_000
-const NETWORK_WORK = 129127208515966861312n
+/** What the generated pool mines in about four hours. */
+const NETWORK_WORK = 241_208_515_966_861_312n
 const REWARD = 625_000_000
 const FEE_PPM = 10_000
 const MATURITY = 100
@@ -62,7 +63,7 @@ export function makeMock({ scenario = process.env.LODEPOOL_SCENARIO ?? 'full', n
       window_work: i === 0 ? '0' : String(NETWORK_WORK * 2n),
       effort_percent: `${Math.floor(effort * 100)}.${String(Math.floor((effort * 10000) % 100)).padStart(2, '0')}`,
     })
-    const gap = 20 + rng() * 520
+    const gap = (20 + rng() * 520) * (i < 3 ? 0.15 : 1)
     time -= gap * 60_000
     height -= Math.round((gap * 60) / 150)
   }
@@ -97,7 +98,7 @@ export function makeMock({ scenario = process.env.LODEPOOL_SCENARIO ?? 'full', n
       explorer: { tx_url: 'https://litecoinspace.org/tx/{txid}', block_url: 'https://litecoinspace.org/block/{hash}', address_url: 'https://litecoinspace.org/address/{address}' },
       shares: gone('shares') ? null : {
         hashrates: rates(poolHps), counts: counts(isEmpty ? 0 : 81_502_114), miner_online_count: minerCount, worker_online_count: minerCount * 3,
-        best_share: isEmpty ? null : { hash_work: '152038417264812000', address: miners[3].address }, last_share_time: isEmpty ? null : iso(clock()),
+        best_share: isEmpty ? null : { hash_work: '9152038417264812', address: miners[3].address }, last_share_time: isEmpty ? null : iso(clock()),
       },
       round: gone('shares') ? null : {
         start_height: last?.height ?? 0, round_work: String(roundWork), network_work: isEmpty ? null : String(NETWORK_WORK),
@@ -160,7 +161,7 @@ export function makeMock({ scenario = process.env.LODEPOOL_SCENARIO ?? 'full', n
     return {
       address: m.address, coin: 'litecoin',
       account: { create_time: iso(start - 40 * 86_400_000), last_share_time: iso(clock() - 4_000), worker_count: m.workers, worker_online_count: m.workers - (m.workers > 2 ? 1 : 0), payout_threshold_atomic: settings.payout_threshold_atomic, is_threshold_default: settings.is_threshold_default },
-      shares: gone('shares') ? null : { hashrates: rates(m.hps), counts: counts(815_114), total_work: '53477376000000000000', best_hash_work: '152038417264812000' },
+      shares: gone('shares') ? null : { hashrates: rates(m.hps), counts: counts(815_114), total_work: '53477376000000000000', best_hash_work: '4152038417264812' },
       balance: { immature_atomic: 46_480_500, payable_atomic: 12_512_344, reserved_atomic: 0, paid_atomic: 4_575_120_931 },
       workers, has_more_workers: false, estimate: gone('shares') ? null : { atomic_per_day: Math.floor((m.hps * 86400 * REWARD * 0.99) / Number(NETWORK_WORK)), basis: '24h' },
       uncertainty: gone('shares') ? null : { hps_1h_low: Math.round(m.hps * 0.937), hps_1h_high: Math.round(m.hps * 1.066), share_count_1h: 962 }, degraded,
@@ -206,7 +207,7 @@ export function makeMock({ scenario = process.env.LODEPOOL_SCENARIO ?? 'full', n
       if (!sub) return miner(m)
       if (sub === 'history') return history(query.get('window') ?? '24h', m.hps, 0.27, 11, false)
       if (sub === 'blocks') { const [rows, next] = page(blocks.filter((b) => b.finder === id), query); return { blocks: rows, next_page_token: next } }
-      if (sub === 'credits') { const [rows, next] = page(blocks.slice(1).map((b) => ({ height: b.height, block_hash: b.block_hash, status: b.status, found_time: b.found_time, work: '193690812773950291', amount_atomic: 38_120_441 + b.height % 9973 })), query); return { credits: rows, next_page_token: next } }
+      if (sub === 'credits') { const [rows, next] = page(blocks.slice(1).map((b) => ({ height: b.height, block_hash: b.block_hash, status: b.status, found_time: b.found_time, work: '3936908127739502', amount_atomic: 38_120_441 + b.height % 9973 })), query); return { credits: rows, next_page_token: next } }
       if (sub === 'payouts') { const [rows, next] = page(payouts.filter((p) => p.address === id), query); return { payouts: rows, next_page_token: next } }
       if (sub === 'settings' && extra === 'code' && method === 'POST') return { code: 'LP-7F3K9Q2M', expires_time: iso(clock() + 900_000) }
       if (sub === 'settings' && method === 'PUT') {

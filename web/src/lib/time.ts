@@ -30,9 +30,15 @@ export function splitDuration(seconds: number): { unit: 'day' | 'hour' | 'minute
   return parts.length > 0 ? parts : [{ unit: 'second', count: 0 }]
 }
 
+/** The browser's own variant of the page's language: "en-GB" keeps its 24 hours. */
+export function regional(locale: string): string {
+  const languages = typeof navigator === 'undefined' ? [] : navigator.languages
+  return languages.find((language) => language.toLowerCase().startsWith(locale)) ?? locale
+}
+
 /** Local date and time, to the minute. */
 export function formatLocal(iso: string, locale: string): string {
-  return new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'short' }).format(new Date(iso))
+  return new Intl.DateTimeFormat(regional(locale), { dateStyle: 'medium', timeStyle: 'short' }).format(new Date(iso))
 }
 
 /** UTC, to the second, the same in every language: "2025-03-01 12:00:00 UTC". */
