@@ -12,11 +12,15 @@ from typing import Any, Self, TypeAlias, TypeVar
 
 import etcd3aio
 import grpc
-from etcd3aio._protobuf import Compare  # the only place it exports its messages from
+from etcd3aio._protobuf import (  # the only place it exports its messages from
+    Compare,
+    WatchCreateRequest,
+    WatchRequest,
+    WatchStub,
+)
 from etcd3aio.connections import ConnectionManager
 from etcd3aio.kv import KVService, SortOrder, SortTarget, prefix_range_end
 from etcd3aio.lease import LeaseService
-from etcd3aio.watch import WatchService
 
 from runtime.clock import Clock, SystemClock
 from runtime.etcd.errors import EtcdRefused, EtcdUnavailable, LeaseGone
@@ -183,7 +187,7 @@ class Member:
         self._channel: grpc.aio.Channel | None = None
         self._kv: KVService | None = None
         self._lease: LeaseService | None = None
-        self._watch: WatchService | None = None
+        self._watch: WatchStub | None = None
 
     @property
     def kv(self) -> KVService:
@@ -198,8 +202,8 @@ class Member:
         return self._lease
 
     @property
-    def watch(self) -> WatchService:
-        """Return the service for watches; only after `connect`."""
+    def watch(self) -> WatchStub:
+        """Return the stub for watches; only after `connect`."""
         assert self._watch is not None
         return self._watch
 
@@ -230,7 +234,7 @@ class Member:
         self._address, self._channel = address, channel
         self._kv = KVService(channel, max_attempts=1)
         self._lease = LeaseService(channel, max_attempts=1)
-        self._watch = WatchService(channel, max_attempts=1, max_reconnect_backoff_seconds=1.0)
+        self._watch = WatchStub(channel)
 
     async def check_address(self) -> None:
         """Drop the channel when the name has moved to another address since it was made."""
@@ -394,8 +398,13 @@ class EtcdClient:
         except OSError as error:
             self._demote(member)
             raise EtcdUnavailable(f"{member.endpoint}: {error}") from error
-        stream = member.watch.watch(prefix, prefix_range_end(prefix), start_revision)
+        # The library's own watch leaves a task of its endless request behind each time one is given up.
+        stream = member.watch.Watch()
+        wanted = WatchCreateRequest(
+            key=prefix.encode(), range_end=prefix_range_end(prefix), start_revision=start_revision
+        )
         try:
+            await stream.write(WatchRequest(create_request=wanted))
             async for response in stream:
                 if response.canceled:
                     return
@@ -406,7 +415,7 @@ class EtcdClient:
         except grpc.aio.AioRpcError as error:
             raise _translated(error, member.endpoint) from error
         finally:
-            await stream.aclose()  # type: ignore[attr-defined]  # an async generator, declared as an iterator
+            stream.cancel()
 
     @property
     def preferred_endpoint(self) -> str:
