@@ -47,6 +47,7 @@ class Coin:
         template_rules: The rules to name in `getblocktemplate`.
         has_mweb: Whether blocks carry a MimbleWimble extension block.
         version_mask_default: The version bits miners may roll (BIP 310).
+        message_magic: What a message that an address signs begins with; None where addresses sign none.
         explorer_tx_url: A URL with `{txid}`, or None.
         explorer_block_url: A URL with `{hash}`, or None.
         explorer_address_url: A URL with `{address}`, or None.
@@ -72,6 +73,7 @@ class Coin:
     template_rules: tuple[str, ...]
     has_mweb: bool = False
     version_mask_default: int = 0x1FFFE000
+    message_magic: str | None = None
     explorer_tx_url: str | None = None
     explorer_block_url: str | None = None
     explorer_address_url: str | None = None

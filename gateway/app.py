@@ -1,7 +1,7 @@
 """The application: the table of routes over HTTP, with parameters, caching, ETags, CORS and problems."""
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from math import ceil
 
 import msgspec
@@ -16,15 +16,14 @@ from gateway.live.socket import PATH as LIVE_PATH
 from gateway.openapi import PATH as OPENAPI_PATH
 from gateway.openapi import openapi_document
 from gateway.problems import Kind, ProblemFound, problems_middleware
-from gateway.routes import all_routes
-from gateway.routing import COIN, Route
+from gateway.routes import all_changes, all_routes
+from gateway.routing import COIN, Change, Parameter, Route
 
 SHARED_KEEP_S = 1.0
 SHARED_ENTRIES_MAX = 256
 OPENAPI_MAX_AGE_S = 300
 PREFLIGHT_MAX_AGE_S = 3_600
-BODY_BYTES_MAX = 1_024
-"""Nothing here takes a body."""
+BODY_BYTES_MAX = 4_096
 _API_PREFIX = "/api/"
 _EVERYBODY = "*"
 
@@ -56,7 +55,10 @@ def make_app(gateway: Gateway) -> web.Application:
     routes = all_routes()
     for route in routes:
         app.router.add_get(route.path, _responder(route, recent))
-    document = openapi_document(routes, title=gateway.pool_settings.name)
+    changes = all_changes()
+    for change in changes:
+        app.router.add_put(change.path, _changer(change))
+    document = openapi_document(routes, changes, title=gateway.pool_settings.name)
     app.router.add_get(OPENAPI_PATH, _document_responder(document))
     app[LIVE] = LiveSockets(gateway)
     app.router.add_get(LIVE_PATH, _serve_live)
@@ -76,7 +78,7 @@ async def _close_live(app: web.Application) -> None:
 def _responder(route: Route, recent: RecentAnswers[bytes]) -> _Respond:
     async def respond(request: web.Request) -> web.StreamResponse:
         gateway = request.app[GATEWAY]
-        values = _values(route, request, coin_id=gateway.coin.coin_id)
+        values = _values(route.parameters, request, coin_id=gateway.coin.coin_id)
 
         is_made = False
 
@@ -99,6 +101,20 @@ def _responder(route: Route, recent: RecentAnswers[bytes]) -> _Respond:
     return respond
 
 
+def _changer(change: Change) -> _Respond:
+    async def respond(request: web.Request) -> web.StreamResponse:
+        gateway = request.app[GATEWAY]
+        values = _values(change.parameters, request, coin_id=gateway.coin.coin_id)
+        try:
+            body = msgspec.json.decode(await request.read(), type=change.body)
+        except (msgspec.DecodeError, UnicodeError) as error:
+            raise ProblemFound(Kind.BAD_REQUEST, f"The body is not what was expected: {error}.") from None
+        answer = msgspec.json.encode(await change.handler(gateway, values, body))
+        return _json_response(request, answer, max_age_s=None)
+
+    return respond
+
+
 def _document_responder(document: bytes) -> _Respond:
     async def respond(request: web.Request) -> web.StreamResponse:
         return _json_response(request, document, max_age_s=OPENAPI_MAX_AGE_S)
@@ -106,13 +122,13 @@ def _document_responder(document: bytes) -> _Respond:
     return respond
 
 
-def _values(route: Route, request: web.Request, *, coin_id: str) -> dict[str, str]:
+def _values(parameters: Sequence[Parameter], request: web.Request, *, coin_id: str) -> dict[str, str]:
     """Return the parameters by name.
 
     Raises:
         ProblemFound: When a parameter is not one of the route's, comes twice, or names another coin.
     """
-    known = [parameter.name for parameter in route.parameters if not parameter.is_in_path]
+    known = [parameter.name for parameter in parameters if not parameter.is_in_path]
     values: dict[str, str] = {}
     for name, value in request.query.items():
         if name not in known:
@@ -176,8 +192,8 @@ async def _preflight_middleware(request: web.Request, handler: _Respond) -> web.
     is_preflight = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
     if is_preflight and request.path.startswith(_API_PREFIX) and _allowed_origin(request) is not None:
         headers = {
-            "Access-Control-Allow-Methods": "GET, HEAD",
-            "Access-Control-Allow-Headers": "If-None-Match",
+            "Access-Control-Allow-Methods": "GET, HEAD, PUT",
+            "Access-Control-Allow-Headers": "If-None-Match, Content-Type",
             "Access-Control-Max-Age": str(PREFLIGHT_MAX_AGE_S),
         }
         return web.Response(status=204, headers=headers)

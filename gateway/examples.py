@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from msgspec.structs import asdict
 
-from gateway import models, models_history, models_status
+from gateway import models, models_history, models_settings, models_status
 
 _ADDRESS = "ltc1qqyqszqgpqyqszqgpqyqszqgpqyqszqgpq4933p"
 _OTHER = "ltc1qqgpqyqszqgpqyqszqgpqyqszqgpqyqszr33r56h"
@@ -257,4 +257,24 @@ STATUS = models_status.Status(
     nodes=[models_status.NodeStatus(name="node-a", is_up=True, height=2_850_040)],
     stratum=[models_status.StratumStatus(instance="0-6f3a-1", session_count=412, refusing_reason=None)],
     version="0.1.0",
+)
+
+SETTINGS = models_settings.Settings(
+    payout_threshold_atomic=5_000_000,
+    is_threshold_default=False,
+    scheme=None,
+    is_anonymous=True,
+    revision=4,
+    can_choose_scheme=False,
+    proof_kinds=["signature"],
+)
+
+SETTINGS_CHANGE = models_settings.SettingsChange(
+    payout_threshold_atomic=5_000_000,
+    time="2025-03-01T12:00:00Z",
+    revision=3,
+    proof=models_settings.Proof(
+        kind="signature",
+        signature="IFqUo4/sxBEFkfK8mZeeN56V13BqOc0D90oPBChF3gTqMXtNSCTN79UxC33kZ8Mi0cHy4zYCnQfCxTyLpMVXKeA=",
+    ),
 )

@@ -6,38 +6,47 @@ import msgspec
 
 from gateway.models import Problem
 from gateway.problems import CONTENT_TYPE, Kind, problem_of
-from gateway.routing import Parameter, Route
+from gateway.routing import Change, Parameter, Route
 
 PATH = "/api/v1/openapi.json"
 VERSION = "1"
 _REF = "#/components/schemas/{name}"
-_ALWAYS = (Kind.BAD_PARAMETER, Kind.UNKNOWN_COIN, Kind.INTERNAL)
+_ALWAYS = (Kind.BAD_PARAMETER, Kind.UNKNOWN_COIN, Kind.TOO_MANY, Kind.INTERNAL)
 _DESCRIPTION = (
     "Reads a Lodepool mining pool. Amounts are whole atomic units, work is decimal digits in a string, times are ISO "
     "8601 in UTC, nothing is a float. Errors are problem+json (RFC 9457). Answers carry an ETag."
 )
 
 
-def openapi_document(routes: Iterable[Route], *, title: str) -> bytes:
+def openapi_document(routes: Iterable[Route], changes: Iterable[Change] = (), *, title: str) -> bytes:
     """Return the document as JSON.
 
     Args:
         routes: All routes.
+        changes: All that can be changed.
         title: The pool's name.
     """
-    routes = tuple(routes)
-    types = list(dict.fromkeys([*(route.answer for route in routes), Problem]))
+    routes, changes = tuple(routes), tuple(changes)
+    bodies = [change.body for change in changes]
+    types = list(
+        dict.fromkeys([*(route.answer for route in routes), *(change.answer for change in changes), *bodies, Problem])
+    )
     _, schemas = msgspec.json.schema_components(types, ref_template=_REF)
+    paths: dict[str, dict[str, object]] = {}
+    for route in routes:
+        paths.setdefault(route.path, {})["get"] = _operation(route)
+    for change in changes:
+        paths.setdefault(change.path, {})["put"] = _operation(change) | {"requestBody": _body(change)}
     document = {
         "openapi": "3.1.0",
         "info": {"title": f"{title} API", "version": VERSION, "description": _DESCRIPTION},
-        "paths": {route.path: {"get": _operation(route)} for route in routes},
+        "paths": paths,
         "components": {"schemas": schemas},
     }
     return msgspec.json.encode(document)
 
 
-def _operation(route: Route) -> dict[str, object]:
+def _operation(route: Route | Change) -> dict[str, object]:
     kinds = sorted({*route.problems, *_ALWAYS}, key=lambda kind: kind.status)
     by_status: dict[int, list[Kind]] = {}
     for kind in kinds:
@@ -61,6 +70,12 @@ def _operation(route: Route) -> dict[str, object]:
             **{str(status): _problem(same) for status, same in by_status.items()},
         },
     }
+
+
+def _body(change: Change) -> dict[str, object]:
+    schema = {"$ref": _REF.format(name=change.body.__name__)}
+    example = msgspec.to_builtins(change.body_example)
+    return {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}
 
 
 def _parameter(parameter: Parameter) -> dict[str, object]:

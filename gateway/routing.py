@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import msgspec
 
@@ -61,6 +62,35 @@ class Route:
     problems: tuple[Kind, ...] = ()
     max_age_s: int | None = 1
     is_shared: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A path that answers PUT: a change that its body describes and proves.
+
+    Attributes:
+        path: With {parameters}.
+        operation_id: Its name in generated clients.
+        summary: One line for people.
+        handler: Makes the change; is given the body.
+        body: The type of the body.
+        body_example: A body.
+        answer: The type of the answer.
+        example: An answer.
+        parameters: All it takes beside the body.
+        problems: What else can go wrong than `Kind.INTERNAL`.
+    """
+
+    path: str
+    operation_id: str
+    summary: str
+    handler: Callable[[Gateway, Mapping[str, str], Any], Awaitable[msgspec.Struct]]
+    body: type[msgspec.Struct]
+    body_example: msgspec.Struct
+    answer: type[msgspec.Struct]
+    example: msgspec.Struct
+    parameters: tuple[Parameter, ...] = ()
+    problems: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

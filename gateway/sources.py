@@ -84,6 +84,11 @@ class Sources:
         request = miners_pb2.BatchGetAccountsRequest(coin=self._coin_id, accounts=accounts)
         return await self._call("miners", self._miners.BatchGetAccounts, request)
 
+    async def change_settings(self, request: miners_pb2.ChangeSettingsRequest) -> miners_pb2.Account:
+        """Change an account's settings; the request's coin is filled in."""
+        request.coin = self._coin_id
+        return await self._call("miners", self._miners.ChangeSettings, request)
+
     async def workers(self, account: str, *, page_size: int, page_token: str) -> miners_pb2.ListWorkersResponse:
         """Ask for a page of an account's workers, by name."""
         request = miners_pb2.ListWorkersRequest(

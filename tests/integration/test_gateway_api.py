@@ -558,7 +558,7 @@ async def test_only_pages_of_allowed_origins_may_read(world):
         assert response.headers["Vary"] == "Origin"
     asked = {"Origin": "https://stats.example", "Access-Control-Request-Method": "GET"}
     async with world.http.options("/api/v1/pool", headers=asked) as response:
-        assert (response.status, response.headers["Access-Control-Allow-Methods"]) == (204, "GET, HEAD")
+        assert (response.status, response.headers["Access-Control-Allow-Methods"]) == (204, "GET, HEAD, PUT")
         assert response.headers["Access-Control-Allow-Origin"] == "https://stats.example"
     async with world.http.options("/api/v1/pool", headers=asked | {"Origin": "https://evil.example"}) as response:
         assert response.status == 405
