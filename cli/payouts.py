@@ -8,6 +8,7 @@ import click
 from cli.options import as_dict, config_option, json_option, limit_option, print_json, print_rows
 from cli.reading import read, time_text
 from cli.settings import load_settings
+from coins.coin import Coin
 from proto.lodepool.payouts.v1 import payouts_pb2
 from runtime.rpc.client import call
 
@@ -44,6 +45,8 @@ def payouts(context: click.Context, config: Path, limit: int, *, as_json: bool) 
     if as_json:
         print_json([as_dict(payout) for payout in answer.payouts])
         return
+    request = payouts_pb2.GetStatusRequest(coin=coin.coin_id)
+    print_unknown_sends(coin, read(settings, lambda stubs: call(stubs.payouts.GetStatus, request)))
     rows = [
         (
             time_text(p.create_time_ms),
@@ -56,6 +59,22 @@ def payouts(context: click.Context, config: Path, limit: int, *, as_json: bool) 
     ]
     columns = ("made (UTC)", "account", "amount", "status", "txid")
     print_rows("Payouts", columns, rows, empty="Nothing has been paid yet.")
+
+
+def print_unknown_sends(coin: Coin, status: payouts_pb2.PayerStatus) -> None:
+    """Say what the wallet has sent that the books do not know; nothing is paid meanwhile."""
+    if not status.unknown_sends:
+        return
+    rows = [
+        (time_text(send.create_time_ms), coin.format_amount(send.amount_atomic), send.account_count, send.txid_hex)
+        for send in status.unknown_sends
+    ]
+    columns = ("seen (UTC)", "amount", "accounts", "txid")
+    print_rows("Sent by the wallet, unknown to the books: payouts stand still", columns, rows, empty="")
+    click.echo(
+        "Was the database restored from a backup? `lodepool payouts adopt TXID` books such a payout;\n"
+        "`lodepool payouts ignore TXID --reason …` says that it was not the pool's.\n"
+    )
 
 
 @payouts.command(epilog="Example: lodepool payouts hold --reason 'moving the wallet'")
@@ -120,3 +139,36 @@ def void(context: click.Context, batch_id: str, reason: str) -> None:
     request = payouts_pb2.VoidBatchRequest(batch_id=batch_id, reason=reason, request_id=str(uuid.uuid4()))
     batch = read(settings, lambda stubs: call(stubs.payouts.VoidBatch, request))
     click.echo(f"Batch {batch.batch_id} is voided: {settings.coin.format_amount(batch.amount_atomic)} went back.")
+
+
+@payouts.command(epilog="Example: lodepool payouts adopt 4d2a…")
+@click.argument("txid")
+@click.pass_context
+def adopt(context: click.Context, txid: str) -> None:
+    """Book a payout that the wallet has sent and the books have forgotten.
+
+    For a database that was restored from a backup. It becomes a batch that is followed until it is confirmed. Refused
+    while the balances do not cover it: the rewards service is still catching up then; try again later.
+    """
+    settings = context.obj
+    request = payouts_pb2.AdoptSendRequest(coin=settings.coin.coin_id, txid_hex=txid, request_id=str(uuid.uuid4()))
+    batch = read(settings, lambda stubs: call(stubs.payouts.AdoptSend, request))
+    amount = settings.coin.format_amount(batch.amount_atomic)
+    click.echo(f"Booked as batch {batch.batch_id}: {amount} in {batch.payout_count} payments.")
+
+
+@payouts.command(epilog="Example: lodepool payouts ignore 4d2a… --reason 'a private payment'")
+@click.argument("txid")
+@click.option("--reason", required=True, help="Kept with the transaction.")
+@click.pass_context
+def ignore(context: click.Context, txid: str, reason: str) -> None:
+    """Say that a transaction of the wallet was no payout of the pool, though it pays an account.
+
+    The account's balance stays as it is and is paid out as usual.
+    """
+    settings = context.obj
+    request = payouts_pb2.IgnoreSendRequest(
+        coin=settings.coin.coin_id, txid_hex=txid, reason=reason, request_id=str(uuid.uuid4())
+    )
+    read(settings, lambda stubs: call(stubs.payouts.IgnoreSend, request))
+    click.echo(f"{txid} is ignored: {reason}")

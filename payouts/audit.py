@@ -9,7 +9,7 @@ from ledger import storage as ledger_storage
 from ledger.domain import Phase, Transfer
 from nodes.errors import NodeError
 from nodes.interface import BitcoinWallet
-from payouts import storage
+from payouts import sends, storage
 from payouts.domain import (
     OPEN,
     Batch,
@@ -21,6 +21,7 @@ from payouts.domain import (
     resolutions,
     settlement,
 )
+from payouts.reconcile import Scripts, paid_by
 from payouts.transaction import compare
 from runtime.audit import Finding, Report
 from runtime.postgres.pool import Connection, Pool, acquired
@@ -33,6 +34,7 @@ _TRANSFERS = "transfers = items"
 _TRANSACTION = "transaction = items"
 _FEES = "network fees = fees of confirmed batches"
 _CHAIN = "chain = batch"
+_SENDS = "wallet sends = batches"
 _PAGE = 500
 
 
@@ -61,10 +63,13 @@ async def audit(pool: Pool, *, coin_id: str, wallet: BitcoinWallet | None = None
     Args:
         pool: The database with the schemas `ledger` and `payouts`.
         coin_id: The coin.
-        wallet: Asked about each transaction that should be in the chain; None leaves that out, with a note.
+        wallet: Asked about each transaction that should be in the chain, and what else it has sent; None leaves that
+            out, with a note.
     """
     books = _Books()
     confirmed: list[Batch] = []
+    # Before the snapshot: a transaction that is sent meanwhile was stored before.
+    sent = await _sent(books, wallet)
     async with acquired(pool) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
         totals: dict[str, Counter[str]] = {_RESERVED: Counter(), _PAID: Counter()}
         fee_sum = 0
@@ -79,6 +84,7 @@ async def audit(pool: Pool, *, coin_id: str, wallet: BitcoinWallet | None = None
                     fee_sum += batch.fee_atomic
                     confirmed.append(batch)
         await _check_balances(conn, books, coin_id, totals, fee_sum)
+        await _check_sends(conn, books, coin_id, sent, wallet)
     if wallet is None:
         books.notes.append("the chain was not asked: no wallet was given")
     else:
@@ -188,3 +194,42 @@ async def _check_chain(books: _Books, confirmed: Sequence[Batch], wallet: Bitcoi
             books.compare(_CHAIN, name, expected="in the chain", actual=actual)
             continue
         books.compare(_CHAIN, f"{name} fee", expected=seen.fee_atomic, actual=batch.fee_atomic)
+
+
+async def _sent(books: _Books, wallet: BitcoinWallet | None) -> tuple[str, ...]:
+    """Return the ids of all that the wallet has sent."""
+    if wallet is None:
+        return ()
+    try:
+        return (await wallet.sends(since="")).txids_hex
+    except NodeError as error:
+        books.notes.append(f"the wallet was not asked what it has sent: {error}")
+        return ()
+
+
+async def _check_sends(
+    conn: Connection, books: _Books, coin_id: str, sent: Sequence[str], wallet: BitcoinWallet | None
+) -> None:
+    """Find what the wallet has paid to accounts without a batch, or for a batch that was given up (P2)."""
+    rows = await conn.fetch("SELECT txid_hex, status FROM payouts.batch WHERE txid_hex = ANY($1::text[])", list(sent))
+    statuses = {row["txid_hex"]: BatchStatus(row["status"]) for row in rows}
+    owners = Scripts(registry.get(coin_id)).by_script(await sends.ledger_owners(conn, coin_id))
+    for txid_hex in sent:
+        status = statuses.get(txid_hex)
+        if wallet is None or status not in {None, BatchStatus.VOIDED}:
+            books.compared[_SENDS] += 1
+            continue
+        name = f"transaction {txid_hex}"
+        try:
+            seen = await wallet.transaction(txid_hex)
+        except NodeError as error:
+            books.notes.append(f"the wallet was not asked about {name} and those after it: {error}")
+            return
+        paid = {} if seen is None or seen.confirmations < 0 else paid_by(seen.raw, owners)
+        shown = f"{sum(paid.values())} to {len(paid)} accounts" if paid else "nothing to accounts"
+        noted = await sends.get_send(conn, coin_id, txid_hex)
+        if paid and status is None and noted is not None and noted.decision is sends.Decision.IGNORED:
+            books.notes.append(f"{name} pays {shown}; the operator has said that it was no payout")
+            continue
+        expected = "nothing to accounts" if status is None else "nothing to accounts, for its batch was voided"
+        books.compare(_SENDS, name, expected=expected if paid else shown, actual=shown)

@@ -63,6 +63,8 @@ class WaitCause(StrEnum):
     """Somebody else changed a batch; looked at again in the next round."""
     LEDGER = "ledger"
     """The ledger refuses."""
+    UNKNOWN_SEND = "unknown_send"
+    """The wallet has paid accounts without a batch that says so."""
 
 
 class Waiting(PayoutError):

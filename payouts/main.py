@@ -7,6 +7,7 @@ from coins.settings import PoolSettings
 from ledger.storage import migrate_ledger
 from nodes.interface import BitcoinWallet
 from payouts import metrics
+from payouts.adoption import Adopter
 from payouts.config import PayoutSettings
 from payouts.payer import Payer
 from payouts.review import Reviewer
@@ -48,7 +49,10 @@ async def run(
         telemetry=platform.telemetry,
     )
     reviewer = Reviewer(coin=coin, settings=settings, pool=platform.pool, wallet=wallet, clock=platform.clock)
-    servicer = PayoutServicer(pool=platform.pool, reviewer=reviewer, clock=platform.clock, coin_id=coin.coin_id)
+    adopter = Adopter(coin=coin, settings=settings, pool=platform.pool, wallet=wallet, clock=platform.clock)
+    servicer = PayoutServicer(
+        pool=platform.pool, reviewer=reviewer, adopter=adopter, clock=platform.clock, coin_id=coin.coin_id
+    )
 
     async def pay() -> None:
         # Who does not reach the database leaves the term to a process that does.

@@ -27,6 +27,9 @@ BATCHES = gauge("lodepool_payouts_batches", "Batches by status", "coin", "status
 OPEN_PAYMENTS = gauge("lodepool_payouts_open_payments", "Payments reserved and not settled", "coin")
 OPEN_ATOMIC = gauge("lodepool_payouts_open_atomic", "Atomic units reserved and not settled", "coin")
 OLDEST = gauge("lodepool_payouts_oldest_open_age_seconds", "Age of the oldest batch that is not settled", "coin")
+UNKNOWN_SENDS = gauge(
+    "lodepool_payouts_unknown_sends", "Transactions of the wallet that pay accounts and that no batch knows", "coin"
+)
 ISOLATED = gauge("lodepool_payouts_isolated_accounts", "Accounts that cannot be paid", "coin")
 
 _MS = 1000
@@ -98,6 +101,7 @@ class Standing:
         open_atomic: Their sum.
         oldest_open_ms: When the oldest such batch was made; None without one.
         isolated: Accounts that cannot be paid.
+        unknown_sends: Transactions of the wallet that pay accounts and wait for the operator's word.
         read_ms: When it was read; both in milliseconds since the Unix epoch.
     """
 
@@ -108,6 +112,7 @@ class Standing:
     open_atomic: int
     oldest_open_ms: int | None
     isolated: int
+    unknown_sends: int
     read_ms: int
 
 
@@ -117,7 +122,9 @@ async def read_standing(pool: Pool, *, coin_id: str, now_ms: int) -> Standing:
         row = await connection.fetchrow(
             """
             SELECT coalesce((SELECT is_held FROM payouts.payer WHERE coin = $1), false) AS is_held,
-                (SELECT count(*) FROM payouts.isolated WHERE coin = $1) AS isolated_count
+                (SELECT count(*) FROM payouts.isolated WHERE coin = $1) AS isolated_count,
+                (SELECT count(*) FROM payouts.wallet_send
+                 WHERE coin = $1 AND decision = 'open' AND account_count > 0) AS unknown_count
             """,
             coin_id,
         )
@@ -140,6 +147,7 @@ async def read_standing(pool: Pool, *, coin_id: str, now_ms: int) -> Standing:
         open_atomic=sum(entry["amount_atomic"] for entry in unsettled),
         oldest_open_ms=min((entry["create_time_ms"] for entry in unsettled), default=None),
         isolated=row["isolated_count"],
+        unknown_sends=row["unknown_count"],
         read_ms=now_ms,
     )
 
@@ -154,3 +162,4 @@ def read_families(standing: Standing) -> Iterator[Metric]:
     yield OPEN_ATOMIC.by({coin: standing.open_atomic})
     yield OLDEST.by({coin: age_ms / _MS})
     yield ISOLATED.by({coin: standing.isolated})
+    yield UNKNOWN_SENDS.by({coin: standing.unknown_sends})

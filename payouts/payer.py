@@ -48,6 +48,7 @@ from payouts.errors import BatchMoved, TermOver, WaitCause, Waiting
 from payouts.inspection import find_problem
 from payouts.lock import HeldLock, try_lock
 from payouts.metrics import PayoutMetrics
+from payouts.reconcile import Reconciler
 from payouts.thresholds import ThresholdSource
 from payouts.transaction import compare
 from runtime.clock import Clock, sleep_unless
@@ -114,6 +115,7 @@ class Payer:
         self.metrics = metrics or PayoutMetrics()
         self._lock: HeldLock | None = None
         self._fresh: set[UUID] = set()
+        self._reconciler = Reconciler(coin=coin, wallet=wallet, clock=clock)
 
     @property
     def is_active(self) -> bool:
@@ -148,6 +150,7 @@ class Payer:
             await storage.ensure_payer(lock.connection, self._coin.coin_id)
             self._lock = lock
             self._fresh.clear()
+            self._reconciler.begin_term()
             try:
                 yield True
             finally:
@@ -161,6 +164,7 @@ class Payer:
         cause: WaitCause | None = None
         reason, is_alarm = "", False
         try:
+            await self._reconciler.look_when_due(lock)
             await self._follow()
             reason = await self._pay()
         except Waiting as waiting:
@@ -262,6 +266,7 @@ class Payer:
         await self._note_isolated(choice)
         if not choice.due:
             return None
+        await self._refuse_unknown_sends()
         items = [
             Item(payout_id=self._new_id(), account=entry.account, amount_atomic=entry.amount_atomic)
             for entry in choice.due
@@ -310,7 +315,13 @@ class Payer:
             await ledger_storage.apply(self._conn, reservations(batch_id, self._coin.coin_id, items))
             await self._checkpoint(Arrow.RESERVING)
 
+    async def _refuse_unknown_sends(self) -> None:
+        """Ask the wallet what was sent, and pay nobody while it knows of a payment that the books do not (P2)."""
+        await self._reconciler.look(self._held())
+        await self._reconciler.refuse_unknown(self._held())
+
     async def _refuse_while_stopped(self, row: storage.PayerRow) -> None:
+        await self._reconciler.refuse_unknown(self._held())
         if row.is_held:
             raise Waiting(f"payouts are held by the operator: {row.hold_reason}", cause=WaitCause.HELD)
         if not self._settings.is_enabled:
@@ -365,6 +376,8 @@ class Payer:
 
     async def _sign(self, batch: Batch) -> None:
         """Build, judge and store; nothing is sent before it is stored (P2)."""
+        if batch.batch_id not in self._fresh:
+            await self._refuse_unknown_sends()
         items = await storage.items_of(self._conn, batch.batch_id)
         rate = await self._fee_rate(batch.fee_policy)
         await self._check_funds(batch.amount_atomic, batch.fee_policy, is_fresh=batch.batch_id in self._fresh)

@@ -1,8 +1,10 @@
 """Serve lodepool.payouts.v1.PayoutService."""
 
+import re
 from uuid import UUID
 
-from payouts import storage
+from payouts import sends, storage
+from payouts.adoption import Adopter
 from payouts.domain import Batch, BatchStatus
 from payouts.lock import is_locked
 from payouts.review import Reviewer
@@ -35,13 +37,15 @@ class PayoutServicer(payouts_pb2_grpc.PayoutServiceServicer):
     Args:
         pool: The database.
         reviewer: Gives up batches.
+        adopter: Books what the wallet has sent without a batch.
         clock: The time.
         coin_id: The one coin that is paid here.
     """
 
-    def __init__(self, *, pool: Pool, reviewer: Reviewer, clock: Clock, coin_id: str) -> None:
+    def __init__(self, *, pool: Pool, reviewer: Reviewer, adopter: Adopter, clock: Clock, coin_id: str) -> None:
         self._pool = pool
         self._reviewer = reviewer
+        self._adopter = adopter
         self._clock = clock
         self._coin_id = coin_id
 
@@ -98,6 +102,19 @@ class PayoutServicer(payouts_pb2_grpc.PayoutServiceServicer):
         await self._reviewer.void(batch_id, reason=request.reason, request_id=request.request_id)
         return await self._whole_batch(batch_id)
 
+    async def AdoptSend(self, request: pb.AdoptSendRequest, context: object) -> pb.Batch:  # noqa: ARG002, N802  # the names are gRPC's
+        """Book a transaction of the wallet that no batch knows."""
+        self._own_coin(request.coin)
+        batch_id = await self._adopter.adopt(_txid_hex(request.txid_hex), request_id=request.request_id)
+        return await self._whole_batch(batch_id)
+
+    async def IgnoreSend(self, request: pb.IgnoreSendRequest, context: object) -> pb.PayerStatus:  # noqa: ARG002, N802  # the names are gRPC's
+        """Note that a transaction of the wallet was no payout of the pool."""
+        coin_id = self._own_coin(request.coin)
+        txid_hex = _txid_hex(request.txid_hex)
+        await self._adopter.ignore(txid_hex, reason=request.reason, request_id=request.request_id)
+        return await self._status(coin_id)
+
     def _own_coin(self, coin_id: str) -> str:
         if _coin(coin_id) != self._coin_id:
             raise NotFound(f"{coin_id} is not paid here, but {self._coin_id}")
@@ -130,6 +147,7 @@ class PayoutServicer(payouts_pb2_grpc.PayoutServiceServicer):
             totals = await storage.totals(conn, coin_id)
             isolated = await storage.list_isolated(conn, coin_id)
             is_active = await is_locked(conn, coin_id)
+            unknown = [send for send in await sends.open_sends(conn, coin_id) if send.account_count]
         return pb.PayerStatus(
             is_held=row.is_held,
             reason=row.hold_reason if row.is_held else row.wait_reason,
@@ -139,6 +157,15 @@ class PayoutServicer(payouts_pb2_grpc.PayoutServiceServicer):
             paid_atomic=totals.paid_atomic,
             batches_in_review=totals.batches_in_review,
             isolated=[pb.IsolatedAccount(account=entry.account, reason=entry.reason) for entry in isolated],
+            unknown_sends=[
+                pb.UnknownSend(
+                    txid_hex=send.txid_hex,
+                    amount_atomic=send.amount_atomic,
+                    account_count=send.account_count,
+                    create_time_ms=send.create_time_ms,
+                )
+                for send in unknown
+            ],
         )
 
 
@@ -146,6 +173,12 @@ def _coin(coin_id: str) -> str:
     if not coin_id:
         raise InvalidArgument("coin", "must not be empty")
     return coin_id
+
+
+def _txid_hex(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        raise InvalidArgument("txid_hex", "must be a transaction id: 64 digits 0-9 a-f")
+    return text
 
 
 def _batch_id(text: str) -> UUID:

@@ -20,6 +20,7 @@ from nodes.interface import BitcoinWallet
 from nodes.regtest import LitecoindRegtest
 from nodes.simulated import SimulatedNode
 from payouts import storage
+from payouts.adoption import Adopter
 from payouts.audit import audit
 from payouts.config import PayoutSettings
 from payouts.domain import Arrow, Batch, BatchStatus
@@ -130,6 +131,7 @@ class World:
         self.clock = getattr(bench, "clock", None) or InstantClock()
         self.thresholds = FakeThresholds()
         self.expected: dict[str, int] = {}
+        self.dsn = ""
 
     @classmethod
     async def make(cls, pool: Pool, bench: Bench, *, settings: PayoutSettings = SETTINGS) -> "World":
@@ -204,6 +206,9 @@ class World:
             clock=self.clock,
             checkpoint=checkpoint,
         )
+
+    def adopter(self) -> Adopter:
+        return Adopter(coin=COIN, settings=self.settings, pool=self.pool, wallet=self.bench.wallet, clock=self.clock)
 
     async def round(self, payer: Payer | None = None) -> str:
         """Let a payer take the lock, do one round and go; return why it waits."""
@@ -363,6 +368,7 @@ class Countdown:
             "build",
             "broadcast",
             "transaction",
+            "sends",
             "release",
         }
         return _Counted(wallet, self, frozenset(names))

@@ -232,7 +232,13 @@ async def test_every_process_tells_whether_somebody_pays(platform: Platform) -> 
     """P4: the operator may ask any of them; the one that does not pay answers the same."""
     bench = SimulatedBench()
     world = await World.make(platform.pool, bench)
-    servicer = PayoutServicer(pool=platform.pool, reviewer=world.reviewer(), clock=world.clock, coin_id=COIN.coin_id)
+    servicer = PayoutServicer(
+        pool=platform.pool,
+        reviewer=world.reviewer(),
+        adopter=world.adopter(),
+        clock=world.clock,
+        coin_id=COIN.coin_id,
+    )
 
     async def is_active(coin_id: str = COIN.coin_id) -> bool:
         return (await servicer.GetStatus(pb.GetStatusRequest(coin=coin_id), None)).is_active
