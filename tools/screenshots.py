@@ -39,7 +39,20 @@ THEMES = ("light", "dark")
 LANGUAGES = ("en", "ru")
 SERIOUS = {"serious", "critical"}
 FIRST_LOAD_BYTES_MAX = 250_000
+LAYOUT_SHIFT_MAX = 0.1
 STARTUP_S = 20.0
+LAYOUT_SHIFTS = """new Promise(done => {
+  let sum = 0
+  const names = []
+  new PerformanceObserver(list => {
+    for (const entry of list.getEntries()) {
+      if (entry.hadRecentInput) continue
+      sum += entry.value
+      names.push(...entry.sources.map(source => source.node?.className || source.node?.nodeName))
+    }
+  }).observe({type: 'layout-shift', buffered: true})
+  requestAnimationFrame(() => requestAnimationFrame(() => done([sum, names.slice(0, 6).join(' ')])))
+})"""
 
 
 async def start_mock(stack: AsyncExitStack, scenario: str) -> tuple[str, str, str]:
@@ -145,13 +158,9 @@ async def photograph(
     overflow = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     if overflow > 0:
         faults.append(f"{overflow} px wider than the window")
-    shift = await page.evaluate(
-        "new Promise(done => { let sum = 0; new PerformanceObserver(list => { for (const e of list.getEntries())"
-        " if (!e.hadRecentInput) sum += e.value }).observe({type: 'layout-shift', buffered: true});"
-        " requestAnimationFrame(() => requestAnimationFrame(() => done(sum))) })"
-    )
-    if shift > 0.1:
-        faults.append(f"layout shifts by {shift:.2f}")
+    shift = await page.evaluate(LAYOUT_SHIFTS)
+    if shift[0] > LAYOUT_SHIFT_MAX:
+        faults.append(f"layout shifts by {shift[0]:.2f}: {shift[1]}")
     await page.screenshot(path=out / f"{page_name}-{width}-{theme}-{language}.png", full_page=True)
     # The tool evaluates axe in the debugger's world: the page's own policy stays as strict as it is.
     await page.evaluate(AXE.read_text(encoding="utf-8"))
