@@ -5,7 +5,6 @@ the tail of the last one.
 """
 
 import asyncio
-import os
 import re
 import shutil
 import signal
@@ -203,7 +202,7 @@ class KafkaCluster:
         """Kill -9 a node; nothing happens when it does not run."""
         process, node.process = node.process, None
         if process is not None:
-            os.kill(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait(STOP_TIMEOUT_S)
 
     async def wait_until_started(self, node: Node) -> None:
