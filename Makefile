@@ -8,7 +8,7 @@ PACKAGES := cli coins gateway ledger miners native nodes payouts rewards runtime
 TESTS ?= tests
 PYTEST_ARGS ?=
 
-.PHONY: setup run test check fmt bench bench-shares bench-stream clean
+.PHONY: screenshots setup run test check fmt bench bench-shares bench-stream clean
 
 setup: $(VENV)/.ready  ## Make .venv with everything in it
 
@@ -47,6 +47,10 @@ bench-stream: setup  ## The share stream into slices: from PostgreSQL, from Kafk
 	$(BIN)/python -m bench.share_stream
 	$(BIN)/python -m bench.share_stream --log kafka
 	$(BIN)/python -m bench.share_stream --log kafka --consumers 2
+
+screenshots: setup  ## Every page in build/screenshots, checked for accessibility; needs chromium
+	tools/build_web
+	$(BIN)/python -m tools.screenshots
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info native/_native.c native/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -12,6 +12,7 @@ from coins.settings import PoolSettings
 from gateway.app import make_app
 from gateway.config import GatewayInfo, GatewaySettings
 from gateway.context import Gateway
+from gateway.page import add_page
 from gateway.sources import Sources
 from runtime.errors import UserError
 from runtime.live import Live
@@ -33,7 +34,7 @@ async def run(
     info: Live[GatewayInfo],
     platform: FrontPlatform | Platform,
 ) -> None:
-    """Serve the API until cancelled.
+    """Serve the API and the page until cancelled.
 
     Args:
         settings: The `[gateway]` section.
@@ -54,7 +55,9 @@ async def run(
         clock=platform.clock,
     )
     platform.telemetry.register(gateway.metrics.families)
-    runner = make_runner(make_app(gateway))
+    app = make_app(gateway)
+    add_page(app)
+    runner = make_runner(app)
     await runner.setup()
     try:
         await _listen(runner, settings)

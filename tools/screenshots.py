@@ -161,6 +161,7 @@ async def photograph(
     shift = await page.evaluate(LAYOUT_SHIFTS)
     if shift[0] > LAYOUT_SHIFT_MAX:
         faults.append(f"layout shifts by {shift[0]:.2f}: {shift[1]}")
+    await page.evaluate("scrollTo(0, 0)")
     await page.screenshot(path=out / f"{page_name}-{width}-{theme}-{language}.png", full_page=True)
     # The tool evaluates axe in the debugger's world: the page's own policy stays as strict as it is.
     await page.evaluate(AXE.read_text(encoding="utf-8"))

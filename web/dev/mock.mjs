@@ -105,7 +105,7 @@ export function makeMock({ scenario = process.env.LODEPOOL_SCENARIO ?? 'full', n
         effort_percent: isEmpty ? null : `${Math.floor(percent / 100)}.${String(percent % 100).padStart(2, '0')}`,
       },
       blocks: { counts: blockCounts(), last }, chain: isEmpty ? null : { height: 2_850_436, work: String(NETWORK_WORK) },
-      payer: gone('payouts') ? null : { is_active: true, is_held: false, reason: null, batches_confirmed: 19, payouts_confirmed: 156, paid_atomic: 612 * ATOMIC, batches_in_review: 1, accounts_isolated: 0 },
+      payer: gone('payouts') ? null : { is_active: true, is_held: false, reason: null, batches_confirmed: 19, payouts_confirmed: isEmpty ? 0 : 156, paid_atomic: isEmpty ? 0 : 612 * ATOMIC, batches_in_review: 1, accounts_isolated: 0 },
       stratum: { host: 'pool.example.org', port: 3333, is_tls: true, difficulty_start: '65536', difficulty_min: '1024', difficulty_max: null, schemes_allowed: ['pplns', 'solo'], password_options: ['d=', 'm='] },
       luck: { blocks_7d: blocks.filter((b) => clock() - Date.parse(b.found_time) < 7 * 86_400_000).length, effort_percent_mean_7d: isEmpty ? null : '93.41', effort_percent_mean_100: isEmpty ? null : '98.02' },
       degraded,
@@ -145,7 +145,7 @@ export function makeMock({ scenario = process.env.LODEPOOL_SCENARIO ?? 'full', n
   }
 
   let revision = 3
-  const settings = { payout_threshold_atomic: 1_000_000, is_threshold_default: true, scheme: null, is_anonymous: false, can_choose_scheme: true }
+  const settings = { payout_threshold_atomic: 1_000_000, is_threshold_default: true, scheme: null, is_anonymous: false, can_choose_scheme: false, proof_kinds: ['signature', 'code'] }
   const agents = ['cgminer/4.12.1', 'bmminer/2.0.0', 'LUXminer 2025.9', 'cpuminer/2.5.1', null]
   function miner(found) {
     const m = found

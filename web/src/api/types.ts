@@ -94,7 +94,7 @@ export interface History {
   window: string
   interval_s: number
   points: HistoryPoint[]
-  blocks?: { time: string; height: number; effort_percent: string | null }[]
+  blocks?: { time: string; height: number; effort_percent: string | null }[] | null
 }
 
 export interface Worker {
@@ -150,6 +150,8 @@ export interface Settings {
   is_anonymous: boolean
   revision: number
   can_choose_scheme: boolean
+  /** How a change can be proven; empty for an address that cannot. */
+  proof_kinds?: ('signature' | 'code')[]
 }
 export interface Leader { rank: number; address: string | null; hps: Whole; work: string; worker_count: number | null }
 export interface Status {

@@ -95,7 +95,7 @@ export default {
   },
   reject: { stale: 'stale', duplicate: 'duplicate', low_difficulty: 'low difficulty', invalid: 'invalid' },
   settings: {
-    text: 'Only the owner of the address can change these: by a signature of its key, or with a rig that mines to it.', threshold: 'Pay out from, {ticker}', thresholdDefault: 'The pool’s own: {amount}', scheme: 'Reward scheme', schemeDefault: 'The pool’s', anonymous: 'Do not name me in the list of miners', badAmount: 'Not an amount: digits, a point and at most {n} decimals.', nothing: 'Change something first.',
+    text: 'Only the owner of the address can change these.', threshold: 'Pay out from, {ticker}', thresholdDefault: 'The pool’s own: {amount}', scheme: 'Reward scheme', schemeDefault: 'The pool’s', anonymous: 'Do not name me in the list of miners', badAmount: 'Not an amount: digits, a point and at most {n} decimals.', nothing: 'Change something first.', cannot: 'An address of this kind cannot sign messages, so its settings cannot be changed here. It is paid by the pool’s rules.',
     proof: 'How to prove it is you', bySignature: 'Sign a message', byCode: 'Use a rig', message: 'Sign exactly this text with the address’s key (signmessage in the wallet):', signature: 'Signature, base64', fresh: 'The text carries a time and is good for ten minutes.', renew: 'New time',
     getCode: 'Get a code', codeText: 'Set a rig that mines to this address to this worker password and let it connect. Then save here. Good until {time}, once.', needCode: 'Get a code first.', needSignature: 'Paste the signature first.', save: 'Save', saving: 'Saving…', saved: 'Saved.', failed: 'Not saved: {detail}',
   },
