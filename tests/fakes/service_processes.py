@@ -171,7 +171,12 @@ class ServiceProcesses:
         tree: dict[str, object] = {
             "pool": {"coin": COIN_ID, "address": self._node.pool_address},
             "nodes": [{"name": node.name, "url": node.url, "wallet": node.wallet}],
-            "stratum": {"host": "127.0.0.1", "port": self.stratum_port, "difficulty_start": 0.000002},
+            "stratum": {
+                "host": "127.0.0.1",
+                "port": self.stratum_port,
+                "difficulty_start": 1e-12,
+                "difficulty_min": 1e-12,
+            },
             "gateway": {"port": self.gateway_port},
         }
         if self._kafka is not None:

@@ -57,7 +57,7 @@ async def test_every_service_runs_alone_and_one_status_finds_them_all(
                     nonlocal said
                     code, out, err = await services.cli("status", "--json")
                     said = out + err
-                    return code == 0 and [each["session_count"] for each in json.loads(out)["stratum"]] == [1]
+                    return code == 0 and [int(each["session_count"]) for each in json.loads(out)["stratum"]] == [1]
 
                 try:
                     await eventually(has_session, timeout_s=30, what="a status with the miner's session")
@@ -89,8 +89,8 @@ async def test_changed_settings_reach_every_process_within_two_seconds_and_drop_
         async with EtcdClient(etcd.settings()) as client:
             for path, value in (
                 ("rewards.fee_ppm", "7000"),
-                ("stratum.difficulty_start", "0.00001"),
-                ("stratum.difficulty_min", "0.000008"),
+                ("stratum.difficulty_start", "4e-12"),
+                ("stratum.difficulty_min", "4e-12"),
                 ("stratum.bans", '["203.0.113.7"]'),
             ):
                 changed_s = await services.config_set(path, value)
