@@ -7,8 +7,10 @@ SOURCES := pyproject.toml setup.py tools/gen_proto.py tools/bootstrap $(shell fi
 PACKAGES := cli coins gateway ledger miners native nodes payouts rewards runtime shares stratum
 TESTS ?= tests
 PYTEST_ARGS ?=
+SECONDS ?= 180
+SEED ?=
 
-.PHONY: screenshots setup run test check fmt bench bench-shares bench-stream clean
+.PHONY: setup run test check fmt bench bench-shares bench-stream chaos screenshots clean
 
 setup: $(VENV)/.ready  ## Make .venv with everything in it
 
@@ -47,6 +49,9 @@ bench-stream: setup  ## The share stream into slices: from PostgreSQL, from Kafk
 	$(BIN)/python -m bench.share_stream
 	$(BIN)/python -m bench.share_stream --log kafka
 	$(BIN)/python -m bench.share_stream --log kafka --consumers 2
+
+chaos: setup  ## Kill -9 every process of a cluster under load, lose nothing: make chaos SECONDS=180 SEED=7
+	@$(BIN)/python -m tests.e2e.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 screenshots: setup  ## Every page in build/screenshots, checked for accessibility; needs chromium
 	tools/build_web
