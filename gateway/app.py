@@ -10,6 +10,8 @@ from aiohttp.typedefs import Middleware
 
 from gateway.cache import RecentAnswers
 from gateway.context import GATEWAY, Gateway
+from gateway.exports.serve import PATH as EXPORTS_PATH
+from gateway.exports.serve import Exports, describe
 from gateway.limits import TokenBuckets, client_address, networks_of
 from gateway.live.socket import LIVE, LiveSockets, keep_looking
 from gateway.live.socket import PATH as LIVE_PATH
@@ -58,7 +60,9 @@ def make_app(gateway: Gateway) -> web.Application:
     changes = all_changes()
     for change in changes:
         app.router.add_put(change.path, _changer(change))
-    document = openapi_document(routes, changes, title=gateway.pool_settings.name)
+    exports = Exports()
+    app.router.add_get(EXPORTS_PATH, exports.serve)
+    document = openapi_document(routes, changes, title=gateway.pool_settings.name, others=describe())
     app.router.add_get(OPENAPI_PATH, _document_responder(document))
     app[LIVE] = LiveSockets(gateway)
     app.router.add_get(LIVE_PATH, _serve_live)

@@ -1,6 +1,7 @@
 """The OpenAPI 3.1 document, made from the table of routes and the models' own schemas."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -18,13 +19,20 @@ _DESCRIPTION = (
 )
 
 
-def openapi_document(routes: Iterable[Route], changes: Iterable[Change] = (), *, title: str) -> bytes:
+def openapi_document(
+    routes: Iterable[Route],
+    changes: Iterable[Change] = (),
+    *,
+    title: str,
+    others: Mapping[str, dict[str, object]] = MappingProxyType({}),
+) -> bytes:
     """Return the document as JSON.
 
     Args:
         routes: All routes.
         changes: All that can be changed.
         title: The pool's name.
+        others: Paths that are described elsewhere.
     """
     routes, changes = tuple(routes), tuple(changes)
     bodies = [change.body for change in changes]
@@ -37,6 +45,7 @@ def openapi_document(routes: Iterable[Route], changes: Iterable[Change] = (), *,
         paths.setdefault(route.path, {})["get"] = _operation(route)
     for change in changes:
         paths.setdefault(change.path, {})["put"] = _operation(change) | {"requestBody": _body(change)}
+    paths.update(others)
     document = {
         "openapi": "3.1.0",
         "info": {"title": f"{title} API", "version": VERSION, "description": _DESCRIPTION},

@@ -69,6 +69,20 @@ class Sources:
         )
         return await self._call("shares", self._shares.GetHashrateHistory, request)
 
+    async def slices(
+        self, account: str, *, start_minute: int, end_minute: int, page_size: int, page_token: str
+    ) -> shares_pb2.ListSlicesResponse:
+        """Ask for a page of an account's slices between two minutes, oldest first."""
+        request = shares_pb2.ListSlicesRequest(
+            coin=self._coin_id,
+            account=account,
+            start_minute=start_minute,
+            end_minute=end_minute,
+            page_size=page_size,
+            page_token=page_token,
+        )
+        return await self._call("shares", self._shares.ListSlices, request)
+
     async def leaders(self, *, page_size: int) -> shares_pb2.ListLeadersResponse:
         """Ask for the accounts with the most work of the last day."""
         request = shares_pb2.ListLeadersRequest(coin=self._coin_id, page_size=page_size)

@@ -37,15 +37,20 @@ class SliceFilter:
         account: Only this account; empty for all.
         start_height: Oldest height; zero for all.
         end_height: Newest height; zero for all.
+        start_minute: Oldest minute; zero for all.
+        end_minute: Newest minute; zero for all.
     """
 
     coin: str
     account: str = ""
     start_height: int = 0
     end_height: int = 0
+    start_minute: int = 0
+    end_minute: int = 0
 
 
 _HEIGHT_MAX = (1 << 63) - 1
+_MINUTE_MAX = (1 << 31) - 1
 
 
 async def list_slices(
@@ -77,6 +82,11 @@ async def list_slices(
         FROM shares.slice
         JOIN shares.account USING (account_id) JOIN shares.worker USING (worker_id) JOIN shares.book USING (book_id)
         WHERE slice.coin_key = (SELECT coin_key FROM shares.coin WHERE coin = $1) AND {owner}
+            AND slice.minute BETWEEN $11 AND $12
+            AND slice.height >= coalesce((
+                SELECT min(height) FROM shares.pool_slice
+                WHERE coin_key = (SELECT coin_key FROM shares.coin WHERE coin = $1) AND minute >= $11 AND $11 > 0
+            ), 0)
             AND slice.height <= $3 AND (slice.height, slice.minute) >= (greatest($2::bigint, $4), $5)
             AND (slice.height, slice.minute, account.account, worker.worker, book.scheme) > ($4, $5, $6, $7, $8)
         ORDER BY slice.height, slice.minute, account.account, worker.worker, book.scheme LIMIT $9
@@ -87,6 +97,8 @@ async def list_slices(
         *(after or (-1, 0, "", "", "")),
         page_size,
         account_ids,
+        wanted.start_minute,
+        wanted.end_minute or _MINUTE_MAX,
     )
     return [
         Slice(

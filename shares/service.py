@@ -219,7 +219,12 @@ class ShareServicer(shares_pb2_grpc.ShareServiceServicer):
             account=request.account,
             start_height=request.start_height,
             end_height=request.end_height,
+            start_minute=request.start_minute,
+            end_minute=request.end_minute,
         )
+        for field in ("start_minute", "end_minute"):
+            if not 0 <= getattr(request, field) <= _MINUTE_MAX:
+                raise InvalidArgument(field, "is out of range")
         if request.account:
             _check_text("account", request.account)
         after = decode_page_token(request.page_token, tuple[int, int, str, str, str])
