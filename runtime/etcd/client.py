@@ -36,6 +36,8 @@ _CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
+    # etcd takes pings of an idle connection for an attack and closes it.
+    ("grpc.keepalive_permit_without_calls", 0),
 )
 _REFUSALS = {
     grpc.StatusCode.UNAUTHENTICATED,

@@ -1,4 +1,8 @@
-"""Keeps what aiokafka logs readable: during an outage it repeats itself many times a second."""
+"""Keeps what aiokafka logs readable: during an outage it repeats itself many times a second.
+
+Its errors are a broker that is away, which costs nobody anything: they count as warnings here, since an ERROR of ours
+means that data or money is at risk. Its news about assignments are for those who look for a fault.
+"""
 
 import logging
 
@@ -25,7 +29,9 @@ class RepetitionFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Tell whether the record passes; its text may be changed."""
         if record.levelno < logging.WARNING:
-            return True
+            return logging.getLogger().isEnabledFor(logging.DEBUG)
+        if record.levelno == logging.ERROR:
+            record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
         kind = (record.name, str(record.msg))
         shown_s, left_out_count = self._kinds.get(kind, (-self._interval_s, 0))
         # A wall clock that was set back must not silence a kind for long.

@@ -240,7 +240,8 @@ class Chaos:
         """Wait until all is booked and decided; mine until what was found is mature and paid."""
         deadline_s = time.monotonic() + SETTLE_S_MAX
         await self._until(self._is_booked, deadline_s, "every accepted share to be booked")
-        await self._until(self._no_candidates, deadline_s, "every block to be decided")
+        # What lost a race is known as an orphan once the chain has grown above it.
+        await self._until(self._no_candidates, deadline_s, "every block to be decided", mine=True)
         self._say("all booked; mining the blocks to maturity")
         await self._cluster.litecoind.generate(MATURITY_BLOCKS)
         await self._until(self._nothing_immature, deadline_s, "the credits to mature")
@@ -270,15 +271,19 @@ class Chaos:
 
     async def _is_booked(self) -> bool:
         booked = await self._booked()
-        return all(booked.get(miner.tally.worker, 0) >= miner.tally.accepted for miner in self._miners) and not (
-            await self._journals()
-        )
+        is_seen = all(booked.get(miner.tally.worker, 0) >= miner.tally.accepted for miner in self._miners)
+        return is_seen and not await self._waits_in_journals()
 
-    async def _journals(self) -> list[str]:
-        """Return the shares that are journalled and not shipped, by what the audit says of each host."""
-        return [
-            note for host in HOSTS for note in (await self._audit_of(host))["notes"] if "not booked yet" in str(note)
-        ]
+    async def _waits_in_journals(self) -> bool:
+        """Tell whether a host has journalled shares that are not in the books yet."""
+        rows = await self._rows("SELECT instance, last_seq FROM shares.instance")
+        booked = {str(row["instance"]): int(row["last_seq"]) for row in rows}
+        for host in HOSTS:
+            for folder in instance_dirs(self._cluster.data_dir(host)):
+                with contextlib.suppress(FileNotFoundError):
+                    if summarise(folder).last_seq > booked.get(folder.name, 0):
+                        return True
+        return False
 
     async def _no_candidates(self) -> bool:
         return await self._value("SELECT count(*) FROM rewards.block WHERE status = 'candidate'") == 0

@@ -153,6 +153,10 @@ class Cluster:
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
 
+    def data_dir(self, host: str) -> Path:
+        """Return where a host keeps its journals."""
+        return self.folder / f"host-{host}"
+
     def log_of(self, name: str) -> str:
         """Return the end of a program's log."""
         return self.programs[name].log.read_text(errors="replace")[-3000:]
@@ -261,7 +265,7 @@ class Cluster:
 
     def _environment(self, service: str, host: str) -> dict[str, str]:
         return {
-            "LODEPOOL_POOL_DATA_DIR": str(self.folder / f"host-{host}"),
+            "LODEPOOL_POOL_DATA_DIR": str(self.data_dir(host)),
             "LODEPOOL_POSTGRES_DSN": self.dsn,
             "LODEPOOL_STRATUM_HOST": HOSTS[host],
         }

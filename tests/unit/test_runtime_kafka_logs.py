@@ -27,13 +27,25 @@ def test_a_kind_of_message_passes_once_a_minute_and_then_says_how_many_were_left
     ]
 
 
-def test_other_kinds_and_lines_below_warning_pass():
+def test_other_kinds_pass():
     repetitions = RepetitionFilter()
     assert repetitions.filter(record("one", time_s=1.0))
     assert repetitions.filter(record("two", time_s=1.0))
     assert repetitions.filter(record("one", time_s=1.0, name="aiokafka.client"))
     assert not repetitions.filter(record("one", time_s=2.0))
-    for _ in range(3):
+
+
+def test_an_error_of_the_client_counts_as_a_warning():
+    found = record("gone", time_s=1.0)
+    assert RepetitionFilter().filter(found)
+    assert (found.levelno, found.levelname) == (logging.WARNING, "WARNING")
+
+
+def test_its_news_are_for_those_who_look_for_a_fault(caplog: pytest.LogCaptureFixture):
+    repetitions = RepetitionFilter()
+    with caplog.at_level(logging.INFO):
+        assert not repetitions.filter(record("detail", time_s=1.0, level=logging.INFO))
+    with caplog.at_level(logging.DEBUG):
         assert repetitions.filter(record("detail", time_s=1.0, level=logging.INFO))
 
 
