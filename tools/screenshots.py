@@ -3,9 +3,10 @@
     .venv/bin/python -m tools.screenshots [--out build/screenshots] [--page NAME] [--width 390] [--theme dark]
         [--language ru] [--scenario full|empty|degraded] [--address ADDRESS --api http://127.0.0.1:8080]
 
-Serves the built page as the gateway does, with the same headers, in front of the generated API of web/dev (or of a real
-gateway), so that what the content policy forbids shows up here. Ends with 1 when a page logs an error, is wider than
-its window, or breaks an accessibility rule seriously. Needs the Python package playwright and Debian's chromium.
+Serves the built page as the gateway does, with the same headers, in front of the generated API of web/dev, so that what
+the content policy forbids shows up here; or looks at a real gateway's own page. Ends with 1 when a page logs an error,
+is wider than its window, jumps while it loads, asks another server, or breaks an accessibility rule seriously. Needs the
+Python package playwright and Debian's chromium.
 """
 
 import argparse
@@ -181,10 +182,10 @@ async def run(options: argparse.Namespace) -> int:
     found = 0
     async with AsyncExitStack() as stack:
         if options.api:
-            api, address, block_hash = options.api, options.address, options.block
+            url, address, block_hash = options.api.rstrip("/"), options.address, options.block
         else:
             api, address, block_hash = await start_mock(stack, options.scenario)
-        url = await serve_page(stack, api)
+            url = await serve_page(stack, api)
         pages = {
             "overview": "/",
             "connect": "/connect",

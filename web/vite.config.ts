@@ -61,6 +61,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     target: 'es2022',
     modulePreload: { polyfill: false },
+    rolldownOptions: { checks: { pluginTimings: false } },
   },
   test: { include: ['tests/**/*.test.ts'] },
 } as Parameters<typeof defineConfig>[0])

@@ -61,6 +61,7 @@ describe('units', () => {
   it('formats difficulty from work', () => {
     expect(formatDifficulty('65537', '65537', 'en')).toBe('1')
     expect(formatDifficulty('32768', '65537', 'en')).toBe('0.499')
+    expect(formatDifficulty('2', '65537', 'ru')).toBe('<\u00a00,001')
     expect(formatDifficulty('129127208515966861312', '65537', 'en')).toBe('1.970\u00a0P')
   })
   it('chooses one unit for an axis', () => {

@@ -45,6 +45,7 @@ export function formatDifficulty(work: string | number | bigint, difficulty1Work
   const one = BigInt(difficulty1Work)
   if (one <= 0n) return '0'
   const thousandths = (BigInt(work) * 1000n) / one
+  if (thousandths === 0n && BigInt(work) > 0n) return `<\u00a0${formatDecimal('0.001', locale)}`
   if (thousandths < 1000n) return formatDecimal(`0.${thousandths.toString().padStart(3, '0')}`, locale)
   const { value, prefix } = scale(thousandths / 1000n, locale)
   return prefix ? `${value}\u00a0${prefix}` : value
