@@ -19,6 +19,7 @@ from pathlib import Path
 
 import asyncpg
 
+from stratum.journal import instance_dirs, summarise
 from tests.e2e.cluster import HOSTS, SERVICES, Cluster
 from tests.e2e.share_miner import BlockBudget, ShareMiner
 
