@@ -5,7 +5,7 @@
 
 Serves the built page as the gateway does, with the same headers, in front of the generated API of web/dev, so that what
 the content policy forbids shows up here; or looks at a real gateway's own page. Ends with 1 when a page logs an error,
-is wider than its window, jumps while it loads, asks another server, or breaks an accessibility rule seriously. Needs the
+is wider than its window, jumps while loading, asks another server, or breaks an accessibility rule seriously. Needs the
 Python package playwright and Debian's chromium.
 """
 
