@@ -17,7 +17,7 @@ from runtime.postgres.transactions import transact
 from runtime.telemetry import Telemetry
 from shares import storage
 from shares.domain import Booking, Gap, Mark, ShareColumns
-from shares.errors import MalformedRecord
+from shares.errors import BooksRefuse, MalformedRecord
 from shares.keys import Keys, ensure_keys
 from shares.metrics import Counters
 from shares.records import decode_record
@@ -50,6 +50,7 @@ class ShareConsumer:
         clock: The time.
         counters: Counted up.
         batch_records_max: Records of one transaction.
+        refused_run_max: Records in a row that may be set aside because the database refuses them.
         telemetry: For traces; None makes none.
     """
 
@@ -61,6 +62,7 @@ class ShareConsumer:
         clock: Clock,
         counters: Counters,
         batch_records_max: int,
+        refused_run_max: int = 20,
         telemetry: Telemetry | None = None,
     ) -> None:
         self._telemetry = telemetry or Telemetry.off()
@@ -69,6 +71,8 @@ class ShareConsumer:
         self._clock = clock
         self._counters = counters
         self._batch_records_max = batch_records_max
+        self._refused_run_max = refused_run_max
+        self._refused_run = 0
         self._keys = Keys()
         self._partition_count = 0
 
@@ -121,14 +125,26 @@ class ShareConsumer:
                 await self._book_batch(batch)
             except _REFUSED:
                 await self._book_one_by_one(batch)
+            else:
+                self._refused_run = 0
 
     async def _book_one_by_one(self, records: Sequence[Record]) -> None:
-        """Find the record that the database refuses, set it aside and book the others."""
+        """Find the record that the database refuses, set it aside and book the others.
+
+        Raises:
+            BooksRefuse: When one record after another is refused: a fault of ours must not empty the stream.
+        """
         for record in records:
             try:
                 await self._book_batch([record])
             except _REFUSED as error:
-                await self._book_batch([record], refused=f"{type(error).__name__}: {error}")
+                reason = f"{type(error).__name__}: {error}"
+                if self._refused_run >= self._refused_run_max:
+                    raise BooksRefuse(record_count=self._refused_run + 1, reason=reason) from error
+                self._refused_run += 1
+                await self._book_batch([record], refused=reason)
+            else:
+                self._refused_run = 0
 
     async def _book_batch(self, records: Sequence[Record], *, refused: str | None = None) -> None:
         decoded: dict[int, ShareColumns | Mark | str] = {}

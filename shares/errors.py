@@ -17,6 +17,20 @@ class MalformedRecord(ShareError):
         self.problem = problem
 
 
+class BooksRefuse(ShareError):
+    """Raised when the database has refused so many records in a row that the fault is ours, not the records'.
+
+    Attributes:
+        record_count: Records refused since the last one that was booked.
+        reason: What the database said of the last one.
+    """
+
+    def __init__(self, *, record_count: int, reason: str) -> None:
+        super().__init__(f"{record_count} records in a row are refused: {reason}; nothing more is set aside")
+        self.record_count = record_count
+        self.reason = reason
+
+
 class WindowNotReady(ShareError):
     """Raised when the stream has not yet passed the block whose window is asked for.
 

@@ -42,6 +42,7 @@ async def run(live: Live[SharesSettings], pool_settings: PoolSettings, platform:
         clock=platform.clock,
         counters=counters,
         batch_records_max=settings.batch_records_max,
+        refused_run_max=settings.refused_run_max,
         telemetry=platform.telemetry,
     )
 

@@ -217,6 +217,22 @@ async def test_record_that_the_database_refuses_is_set_aside_alone(service):
     assert "CheckViolationError" in rows[0]["error"]
 
 
+async def test_a_fault_of_ours_does_not_empty_the_stream_into_what_lies_aside(platform):
+    """D3: record after record refused means that the books are broken; booking stands, and goes on once they are mended."""
+    instances = [FakeInstance(f"i{number}") for number in range(9)]
+    async with running(platform, SharesSettings(refused_run_max=3)) as service:
+        await platform.pool.execute("ALTER TABLE shares.slice ADD CONSTRAINT broken CHECK (work <> 13)")
+        await service.publish(*[one.batch([FakeShare(account=one.name, work=13)]) for one in instances])
+
+        async def lies_aside() -> bool | None:
+            return await platform.pool.fetchval("SELECT count(*) FROM shares.poison") == 3 or None
+
+        await eventually(lies_aside)
+        await platform.pool.execute("ALTER TABLE shares.slice DROP CONSTRAINT broken")
+        await service.booked(6)
+        assert await lies_aside()
+
+
 async def test_gap_is_booked_over_and_named_by_the_audit(service):
     instance = FakeInstance()
     await service.publish(instance.batch([FakeShare()]), instance.batch_at(4, [FakeShare()]))
