@@ -52,10 +52,9 @@ function connect(): void {
     } catch {
       return
     }
-    if (message.event === 'hello') {
-      tries = 0
-      state.value = 'live'
-    }
+    if (message.event === 'hello') state.value = 'live'
+    // A server that greets and hangs up is not reached: only what it tells ends the back-off.
+    else tries = 0
     for (const listener of listeners.get(message.topic ?? '') ?? []) listener(message)
   }
   opened.onclose = () => {
