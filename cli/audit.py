@@ -35,7 +35,8 @@ def audit(config: Path, *, as_json: bool, offline: bool) -> None:
     """Prove the books, from the journal to the chain.
 
     Journal = slices; coinbase in = credits + fees + remainder; balances = sum of transfers; payouts = chain. Every
-    difference is named; the exit code is 1 when there is one.
+    difference is named; the exit code is 1 when there is one. On a cluster it reads the cluster's books and event log
+    from any host, and the journals of this host only.
     """
     report = asyncio.run(_audit(load_settings(config), is_offline=offline))
     if as_json:
@@ -92,7 +93,7 @@ async def _audit_all(settings: Settings, pool: Pool, *, is_offline: bool) -> Rep
     ):
         return merge(
             [
-                await audit_journals(pool, settings.data_dir),
+                await audit_journals(pool, settings.data_dir, is_one_of_several=settings.etcd is not None),
                 await shares.audit.audit(pool, eventlog),
                 await miners.audit.audit(pool),
                 await rewards.audit.audit(pool, coin_id=coin_id, nodes=None if is_offline else group),

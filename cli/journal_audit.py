@@ -12,8 +12,8 @@ from stratum.journal import InstanceSummary, instance_dirs, summarise
 CHECK = "journal reaches as far as the books"
 
 
-async def audit_journals(pool: Pool, data_dir: Path) -> Report:
-    """Compare the journals on disk with what is booked of their instances.
+async def audit_journals(pool: Pool, data_dir: Path, *, is_one_of_several: bool = False) -> Report:
+    """Compare the journals on disk with what is booked of their instances; on a cluster those of this host.
 
     What is journalled and not booked yet waits, and is a note; what is booked and was never journalled is a finding.
     The books are read first, so that shares that arrive meanwhile only make the journal longer.
@@ -36,7 +36,7 @@ async def audit_journals(pool: Pool, data_dir: Path) -> Report:
     return Report(
         compared={CHECK: len(compared)},
         findings=tuple(findings),
-        notes=(*_waiting(compared, booked), *_blocks(data_dir)),
+        notes=(*_scope(data_dir, is_one_of_several=is_one_of_several), *_waiting(compared, booked), *_blocks(data_dir)),
     )
 
 
@@ -47,6 +47,14 @@ def _summaries(data_dir: Path) -> list[InstanceSummary]:
         with contextlib.suppress(FileNotFoundError):
             summaries.append(summarise(folder))
     return summaries
+
+
+def _scope(data_dir: Path, *, is_one_of_several: bool) -> list[str]:
+    if not is_one_of_several:
+        return []
+    return [
+        f"journals were looked at on this host only, in {data_dir}; run it on each host with stratum for the others"
+    ]
 
 
 def _waiting(summaries: list[InstanceSummary], booked: dict[str, int]) -> list[str]:

@@ -69,7 +69,7 @@ async def audit(pool: Pool, *, coin_id: str, wallet: BitcoinWallet | None = None
     books = _Books()
     confirmed: list[Batch] = []
     # Before the snapshot: a transaction that is sent meanwhile was stored before.
-    sent = await _sent(books, wallet)
+    sent, unasked = await _sent(wallet)
     async with acquired(pool) as conn, conn.transaction(isolation="repeatable_read", readonly=True):
         totals: dict[str, Counter[str]] = {_RESERVED: Counter(), _PAID: Counter()}
         fee_sum = 0
@@ -89,6 +89,7 @@ async def audit(pool: Pool, *, coin_id: str, wallet: BitcoinWallet | None = None
         books.notes.append("the chain was not asked: no wallet was given")
     else:
         await _check_chain(books, confirmed, wallet)
+    books.notes += unasked
     return books.report()
 
 
@@ -196,15 +197,14 @@ async def _check_chain(books: _Books, confirmed: Sequence[Batch], wallet: Bitcoi
         books.compare(_CHAIN, f"{name} fee", expected=seen.fee_atomic, actual=batch.fee_atomic)
 
 
-async def _sent(books: _Books, wallet: BitcoinWallet | None) -> tuple[str, ...]:
-    """Return the ids of all that the wallet has sent."""
+async def _sent(wallet: BitcoinWallet | None) -> tuple[tuple[str, ...], list[str]]:
+    """Return the ids of all that the wallet has sent, and a note when it could not be asked."""
     if wallet is None:
-        return ()
+        return (), []
     try:
-        return (await wallet.sends(since="")).txids_hex
+        return (await wallet.sends(since="")).txids_hex, []
     except NodeError as error:
-        books.notes.append(f"the wallet was not asked what it has sent: {error}")
-        return ()
+        return (), [f"the wallet was not asked what it has sent: {error}"]
 
 
 async def _check_sends(

@@ -152,13 +152,15 @@ async def test_raw_transaction_that_is_garbage_is_named(world: World) -> None:
 
 async def test_changed_transaction_id_is_named_by_bytes_and_by_the_chain(world: World, bench: SimulatedBench) -> None:
     batch_id, *_ = await first(world)
-    real = (await world.batch()).txid_hex
+    batch = await world.batch()
+    real, paid = batch.txid_hex, f"{batch.amount_atomic} to {batch.payout_count} accounts"
     other = "ab" * 32
     await tamper(world, ("UPDATE payouts.batch SET txid_hex = $1", other))
 
     assert await findings(world, bench) == {
         f"transaction = items: batch {batch_id} transaction id: expected {other}, found {real}",
         f"chain = batch: batch {batch_id} transaction {other}: expected in the chain, found unknown to the wallet",
+        f"wallet sends = batches: transaction {real}: expected nothing to accounts, found {paid}",
     }
 
 
