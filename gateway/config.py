@@ -24,6 +24,8 @@ class GatewaySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
         sockets_max: WebSocket connections in all.
         sockets_per_address_max: WebSocket connections of one address.
         stratum_host: The host name that miners are told to connect to; None means the page's own.
+        is_compat_enabled: Serve `/api/pools…` and `/notifications` as well, for front ends written for Miningcore.
+        compat_pool_id: The pool's id there; None is the ticker and a 1: "ltc1".
 
     Raises:
         ValueError: If a trusted proxy is neither an address nor a network; msgspec reports it as a validation error.
@@ -43,6 +45,8 @@ class GatewaySettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     sockets_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 20_000
     sockets_per_address_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 50
     stratum_host: Annotated[str, msgspec.Meta(min_length=1, max_length=253)] | None = None
+    is_compat_enabled: bool = True
+    compat_pool_id: Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] | None = None
 
     def __post_init__(self) -> None:
         for proxy in self.trusted_proxies:

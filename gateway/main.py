@@ -10,6 +10,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from coins import registry
 from coins.settings import PoolSettings
 from gateway.app import make_app
+from gateway.compat.app import add_compat
 from gateway.config import GatewayInfo, GatewaySettings
 from gateway.context import Gateway
 from gateway.page import add_page
@@ -56,6 +57,8 @@ async def run(
     )
     platform.telemetry.register(gateway.metrics.families)
     app = make_app(gateway)
+    if settings.is_compat_enabled:
+        add_compat(app)
     add_page(app)
     runner = make_runner(app)
     await runner.setup()
