@@ -3,6 +3,7 @@
 import asyncpg
 import pytest
 
+from miners.service import ACCESS
 from proto.lodepool.miners.v1 import miners_pb2
 from runtime.rpc.client import call
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
@@ -62,3 +63,9 @@ async def test_what_is_no_change_is_refused(service):
             await change(service, **fields)
     with pytest.raises(NotFound):
         await change(service, account="nobody", is_anonymous=True)
+
+
+def test_the_gateway_may_make_owners_changes_and_no_others():
+    assert ACCESS.allows("gateway", "ChangeSettings")
+    assert not ACCESS.allows("gateway", "UpdateAccount")
+    assert not ACCESS.allows("payouts", "ChangeSettings")
