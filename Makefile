@@ -12,7 +12,8 @@ SEED ?=
 
 .PHONY: setup run test check fmt bench bench-shares bench-stream chaos screenshots clean
 
-setup: $(VENV)/.ready  ## Make .venv with everything in it
+setup: $(VENV)/.ready  ## Make .venv with everything in it, and the page
+	@tools/build_web || echo "setup: the page is not built (see above); everything else works without it"
 
 $(VENV)/.ready: $(SOURCES)
 	@PYTHON="$(PYTHON)" tools/bootstrap
