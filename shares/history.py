@@ -211,7 +211,7 @@ async def last_rejects(connection: Connection, subject: Subject) -> dict[str, Re
         WITH recent AS (
             SELECT DISTINCT ON (worker_id) worker_id, minute, {_REASON} AS reason FROM shares.slice
             WHERE account_id = $1 AND minute >= $3 AND {_REJECTED} > 0
-                AND height >= (SELECT min(height) FROM shares.pool_slice WHERE coin_key = $2 AND minute >= $3)
+                AND height >= (SELECT min(height + 0) FROM shares.pool_slice WHERE coin_key = $2 AND minute >= $3)
             ORDER BY worker_id, minute DESC
         )
         SELECT worker.worker, coalesce(recent.minute, rolled.minute) AS minute,
@@ -263,7 +263,11 @@ async def _live_minute(connection: Connection, coin_key: int) -> int:
 async def _live_sums(
     connection: Connection, subject: Subject, *, span_min: int, from_minute: int
 ) -> list[asyncpg.Record]:
-    """Return sums of slices by bucket; slices are found by account and height, as minutes have no index of theirs."""
+    """Return sums of slices by bucket; slices are found by account and height, as minutes have no index of theirs.
+
+    The least height is asked for as a sum, here and in the other queries like it: a plan made without knowing the
+    numbers would otherwise walk through all heights to find the first with such a minute.
+    """
     if not subject.account_id:
         query = f"""
             SELECT minute / $3::integer AS bucket, {_SUMS} FROM shares.pool_slice
@@ -274,7 +278,7 @@ async def _live_sums(
         f"""
         SELECT minute / $3::integer AS bucket, {_SUMS} FROM shares.slice
         WHERE account_id = $4 AND minute >= $2 AND ($5 = 0 OR worker_id = $5)
-            AND height >= (SELECT min(height) FROM shares.pool_slice WHERE coin_key = $1 AND minute >= $2)
+            AND height >= (SELECT min(height + 0) FROM shares.pool_slice WHERE coin_key = $1 AND minute >= $2)
         GROUP BY 1
         """,
         subject.coin_key,

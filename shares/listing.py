@@ -84,7 +84,7 @@ async def list_slices(
         WHERE slice.coin_key = (SELECT coin_key FROM shares.coin WHERE coin = $1) AND {owner}
             AND slice.minute BETWEEN $11 AND $12
             AND slice.height >= coalesce((
-                SELECT min(height) FROM shares.pool_slice
+                SELECT min(height + 0) FROM shares.pool_slice
                 WHERE coin_key = (SELECT coin_key FROM shares.coin WHERE coin = $1) AND minute >= $11 AND $11 > 0
             ), 0)
             AND slice.height <= $3 AND (slice.height, slice.minute) >= (greatest($2::bigint, $4), $5)

@@ -288,7 +288,7 @@ async def _minute_works(
         SELECT found.* FROM unnest($1::integer[]) AS wanted(account_id) CROSS JOIN LATERAL (
             SELECT worker_id, {sums} FROM shares.slice
             WHERE slice.account_id = wanted.account_id AND minute >= $3 AND accepted_count > 0
-                AND height >= (SELECT min(height) FROM shares.pool_slice WHERE coin_key = $2 AND minute >= $3)
+                AND height >= (SELECT min(height + 0) FROM shares.pool_slice WHERE coin_key = $2 AND minute >= $3)
             GROUP BY worker_id
         ) AS found
         """,
