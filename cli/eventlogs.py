@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 from cli.settings import Settings
 from runtime.clock import Clock
-from runtime.eventlog.interface import EventLog
+from runtime.eventlog.bound import BoundEventLog, NamedEventLog
+from runtime.eventlog.interface import EventLog, EventLogUnavailable
 from runtime.eventlog.kafka import KafkaEventLog
 from runtime.eventlog.postgres import PostgresEventLog
 from runtime.postgres.pool import Pool, close_pool, open_pool
@@ -35,11 +36,35 @@ async def open_eventlog(
 ) -> AsyncIterator[EventLog]:
     """Open the event log; on PostgreSQL over `pool`, or over connections of its own.
 
+    With `pool`, which is the database of the books, the log is read only while their positions belong to it.
+
     Raises:
-        UserError: PostgreSQL cannot be reached. Kafka is connected to when it is first used.
+        UserError: PostgreSQL cannot be reached, or the books were made from another log. Kafka is connected to when it
+            is first used.
     """
     async with contextlib.AsyncExitStack() as stack:
-        eventlog: EventLog
+        named = await stack.enter_async_context(open_named(settings, clock, telemetry, pool=pool))
+        eventlog: EventLog = named
+        if pool is not None:
+            eventlog = bound = BoundEventLog(named, pool)
+            # A log that is away is asked again when it is first used.
+            with contextlib.suppress(EventLogUnavailable):
+                await bound.bind()
+        async with observed(eventlog, telemetry=telemetry, clock=clock) as counted:
+            yield counted
+
+
+@contextlib.asynccontextmanager
+async def open_named(
+    settings: Settings, clock: Clock, telemetry: Telemetry, *, pool: "Pool | None" = None
+) -> AsyncIterator[NamedEventLog]:
+    """Open the event log that the configuration names, whether the books are made from it or not.
+
+    Raises:
+        UserError: PostgreSQL cannot be reached.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        eventlog: NamedEventLog
         if settings.eventlog.kind == "kafka":
             eventlog = KafkaEventLog(settings.kafka, clock=clock)
         else:
@@ -47,5 +72,4 @@ async def open_eventlog(
                 pool = await stack.enter_async_context(open_database(settings, telemetry))
             eventlog = await PostgresEventLog.open(pool)
         stack.push_async_callback(eventlog.close)
-        async with observed(eventlog, telemetry=telemetry, clock=clock) as counted:
-            yield counted
+        yield eventlog

@@ -1,27 +1,54 @@
-"""The `lodepool` command."""
+"""The `lodepool` command.
 
+A command's module is loaded when it is asked for: a process that `lodepool run` starts holds only what it needs.
+"""
+
+import importlib
 import sys
+from typing import Final
 
 import click
 
-from cli.audit import audit
-from cli.blocks import blocks
-from cli.certs import certs
-from cli.config import config
-from cli.demo.command import demo
-from cli.init import init
-from cli.migrate import migrate
-from cli.mine import mine
-from cli.miners import miners
-from cli.payouts import payouts
-from cli.run import run
-from cli.status import status, targets
-from cli.up import up
 from runtime.errors import UserError
 from runtime.process import EXIT_USER_ERROR
 
+COMMANDS: Final = {
+    "audit": "cli.audit",
+    "blocks": "cli.blocks",
+    "certs": "cli.certs",
+    "config": "cli.config",
+    "demo": "cli.demo.command",
+    "eventlog": "cli.eventlog",
+    "init": "cli.init",
+    "migrate": "cli.migrate",
+    "mine": "cli.mine",
+    "miners": "cli.miners",
+    "payouts": "cli.payouts",
+    "run": "cli.run",
+    "status": "cli.status",
+    "targets": "cli.status",
+    "up": "cli.up",
+}
+"""Command → the module that has it, under the same name."""
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class LazyGroup(click.Group):
+    """A group of the commands in `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
+        """Return all names, in order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002  click's signature
+        """Load a command."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="lodepool")
 def root() -> None:
     """Lodepool, a mining pool server.
@@ -29,10 +56,6 @@ def root() -> None:
     `lodepool demo` shows a whole pool at work; `lodepool init` writes a configuration for your own; `lodepool up` runs
     it.
     """
-
-
-for command in (up, run, demo, mine, status, targets, blocks, miners, payouts, audit, migrate, init, config, certs):
-    root.add_command(command)
 
 
 def main() -> None:

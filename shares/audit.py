@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import asyncpg
 
 from runtime.audit import Finding, Report, merge
+from runtime.eventlog.bound import was_left
 from runtime.eventlog.interface import EventLog, Subscription
 from runtime.postgres.pool import Connection, Pool, acquired
 from shares.consumer import GROUP, TOPIC
@@ -52,6 +53,7 @@ class _Book:
     closings: dict[tuple[str, str], list[tuple[int, int, int]]]
     pruned: dict[str, int]
     slices: dict[SliceKey, SliceSum]
+    is_of_several_logs: bool
 
 
 async def audit(pool: Pool, eventlog: EventLog | None = None) -> Report:
@@ -198,6 +200,7 @@ async def _load_book(connection: Connection) -> _Book:
         closings=closings,
         pruned={row["coin"]: row["start_minute"] for row in pruned},
         slices=slices,
+        is_of_several_logs=await was_left(connection),
     )
 
 
@@ -234,6 +237,8 @@ def _differences(
 
 async def _rebuild(eventlog: EventLog, book: _Book) -> tuple[Booking | None, str]:
     """Book the stream again from its first record to where the database was; say why when that is not possible."""
+    if book.is_of_several_logs:
+        return None, "the pool has changed its event log; an older one holds the first records"
     ends = {partition: offset for partition, offset in book.positions.items() if offset > 0}
     booking = Booking(instances={}, closed_heights={})
     next_offsets = dict.fromkeys(ends, 0)

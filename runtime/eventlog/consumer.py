@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from runtime.eventlog.bound import check_bound
 from runtime.eventlog.interface import EventLog, Record
 from runtime.eventlog.positions import load_position, save_position
 from runtime.postgres.pool import Connection, Pool, acquired
@@ -105,10 +106,16 @@ async def apply_batch(
     records: Sequence[Record],
     apply: Apply,
 ) -> Sequence[Record]:
-    """Apply the records of one partition and save the position in one transaction; return those that were new."""
+    """Apply the records of one partition and save the position in one transaction; return those that were new.
+
+    Raises:
+        OtherEventLog: When the database's positions no longer belong to the log that the records are from.
+    """
     first, last = records[0], records[-1]
 
     async def work(connection: Connection) -> Sequence[Record]:
+        if first.log:
+            await check_bound(connection, first.log)
         next_offset = await load_position(
             connection, schema, topic=first.topic, partition=first.partition, for_update=True
         )

@@ -1,7 +1,7 @@
 """What an event log does, whichever it is."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeAlias
 
 
@@ -29,6 +29,7 @@ class Record:
         key: As published.
         payload: As published.
         append_time_ms: When the log took it, milliseconds since the Unix epoch.
+        log: Name of the log; where there is one, a position moves only while it belongs to that log (bound.py).
     """
 
     topic: str
@@ -37,6 +38,11 @@ class Record:
     key: bytes
     payload: bytes
     append_time_ms: int
+    log: str = ""
+
+    def of(self, log: str) -> "Record":
+        """Return the record with the name of the log that it is from."""
+        return replace(self, log=log)
 
 
 LoadPosition: TypeAlias = Callable[[int], Awaitable[int]]

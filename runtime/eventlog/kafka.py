@@ -7,7 +7,7 @@ in each partition.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from aiokafka.errors import KafkaError  # type: ignore[import-untyped]  # aiokafka ships no types
 
@@ -75,6 +75,30 @@ class KafkaEventLog:
             async with asyncio.timeout(self._settings.request_timeout_s):
                 await self._topics.ensure(topic)
                 return await self._topics.partition_count(topic)
+        except (KafkaError, TimeoutError) as error:
+            raise EventLogUnavailable(f"{topic}: {str(error) or type(error).__name__}") from error
+
+    async def identity(self) -> str:
+        """Return the cluster's id and our prefix: a cluster that was set up anew has another id.
+
+        Raises:
+            EventLogUnavailable: When the cluster cannot be asked in time.
+        """
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                return f"kafka:{await self._topics.cluster_id()}/{self._settings.prefix}"
+        except (KafkaError, TimeoutError) as error:
+            raise EventLogUnavailable(f"cluster: {str(error) or type(error).__name__}") from error
+
+    async def ends(self, topic: str) -> Mapping[int, int]:
+        """Return partition → the offset that the next record will have; nothing when there is no such topic.
+
+        Raises:
+            EventLogUnavailable: When the cluster cannot be asked in time.
+        """
+        try:
+            async with asyncio.timeout(self._settings.request_timeout_s):
+                return await self._topics.ends(topic)
         except (KafkaError, TimeoutError) as error:
             raise EventLogUnavailable(f"{topic}: {str(error) or type(error).__name__}") from error
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from aiokafka import AIOKafkaConsumer, TopicPartition  # type: ignore[import-untyped]  # aiokafka ships no types
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic  # type: ignore[import-untyped]  # aiokafka ships no types
 from aiokafka.errors import (  # type: ignore[import-untyped]  # aiokafka ships no types
     InvalidReplicationFactorError,
@@ -58,6 +59,34 @@ class KafkaTopics:
             KafkaError: When the cluster cannot be asked, or the topic is not there.
         """
         return await self._ask(lambda admin: self._count(admin, topic))
+
+    async def cluster_id(self) -> str:
+        """Return the id that the cluster got when it was set up.
+
+        Raises:
+            KafkaError: When the cluster cannot be asked.
+        """
+        described: dict[str, Any] = await self._ask(lambda admin: admin.describe_cluster())
+        return str(described["cluster_id"])
+
+    async def ends(self, topic: str) -> dict[int, int]:
+        """Return partition → one after the last record; nothing when the topic is not there.
+
+        Raises:
+            KafkaError: When the cluster cannot be asked.
+        """
+        try:
+            count = await self.partition_count(topic)
+        except UnknownTopicOrPartitionError:
+            return {}
+        consumer = AIOKafkaConsumer(**self._options)
+        try:
+            await call(consumer.start())
+            name = self._settings.name_of(topic)
+            found = await call(consumer.end_offsets([TopicPartition(name, number) for number in range(count)]))
+            return {partition.partition: int(end) for partition, end in found.items()}
+        finally:
+            await call(consumer.stop())
 
     async def _ask(self, question: Callable[[AIOKafkaAdminClient], Coroutine[Any, Any, T]]) -> T:
         admin = AIOKafkaAdminClient(**self._options)

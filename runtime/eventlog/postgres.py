@@ -10,6 +10,9 @@ import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from typing import Final
+
+import asyncpg
 
 from runtime.clock import Clock, SystemClock
 from runtime.eventlog.interface import EventLogUnavailable, LoadPosition, OutRecord, Record
@@ -19,6 +22,9 @@ from runtime.postgres.pool import Connection, DatabaseUnavailable, Pool, acquire
 from runtime.process import is_cancelled
 
 _log = logging.getLogger("lodepool.eventlog")
+
+POSTGRES: Final = "postgres"
+"""The log's name; its migrations know it, too."""
 
 _CHANNEL = "eventlog"
 _SAFETY_POLL_S = 1.0
@@ -86,6 +92,9 @@ class PostgresEventLog:
             async with acquired(self._pool) as connection:
                 query = "SELECT eventlog.append($1, $2::bytea[], $3::bytea[])"
                 await connection.execute(query, topic, keys, payloads, timeout=_PUBLISH_TIMEOUT_S)
+        except asyncpg.ObjectNotInPrerequisiteStateError as error:
+            # Whoever publishes keeps its records, and tries again until it is told of the other log.
+            raise EventLogUnavailable(f"{error}; see `lodepool eventlog show`") from error
         except (DatabaseUnavailable, TimeoutError) as error:
             raise EventLogUnavailable(str(error)) from error
 
@@ -100,6 +109,15 @@ class PostgresEventLog:
     async def partition_count(self, topic: str) -> int:  # noqa: ARG002  every topic has one
         """Return 1: a topic has one partition."""
         return 1
+
+    async def identity(self) -> str:
+        """Return "postgres": the log lies in the database whose positions are asked about."""
+        return POSTGRES
+
+    async def ends(self, topic: str) -> Mapping[int, int]:
+        """Return the offset that the next record will have."""
+        _, end_offset = await self.end(topic)
+        return {0: end_offset}
 
     async def prune(self, topic: str, *, keep: timedelta, below_offset: int) -> int:
         """Delete records older than `keep` whose offset is below `below_offset`; return how many.

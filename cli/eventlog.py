@@ -1,0 +1,107 @@
+"""`lodepool eventlog`: which event log the books are made from, and how to change it."""
+
+import asyncio
+import fcntl
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from cli.database import database
+from cli.eventlogs import open_named
+from cli.office import CONSUMERS
+from cli.options import config_option, json_option, print_facts, print_json
+from cli.reading import all_instances, register
+from cli.settings import Settings, load_settings
+from runtime.clock import SystemClock
+from runtime.errors import UserError
+from runtime.eventlog.bound import SCHEMA, current, leave
+from runtime.eventlog.interface import EventLogUnavailable
+from runtime.postgres.migrations import migrate
+from runtime.postgres.pool import acquired
+from runtime.telemetry import Telemetry
+
+USERS = ("shares", "miners", "rewards", "payouts", "shipper")
+"""Processes that read or publish: none of them may run while the log is changed."""
+
+
+@click.group()
+def eventlog() -> None:
+    """Show or change the event log that the books are made from.
+
+    A position in one log means nothing in another. So the database holds the log that its positions belong to, and
+    the services refuse any other.
+    """
+
+
+@eventlog.command(epilog="Example: lodepool eventlog show --json")
+@config_option
+@json_option
+def show(config: Path, *, as_json: bool) -> None:
+    """Show the log that the books are made from, and the one that is configured."""
+    facts = asyncio.run(_show(load_settings(config)))
+    if as_json:
+        print_json(facts)
+    else:
+        print_facts({"books are made from": facts["bound"] or "none yet", "configured": facts["configured"]})
+
+
+@eventlog.command(epilog="Example: lodepool eventlog switch")
+@config_option
+@json_option
+def switch(config: Path, *, as_json: bool) -> None:
+    """Let the books leave the event log that is configured now; the one configured next begins anew.
+
+    Stop the shippers first (miners do not notice: shares wait in the journals), let the services read what is left,
+    and stop them. Run this with the old [eventlog] still configured: it refuses while a record is not read. Then
+    configure the new one and start everything. Who comes back to an old log goes on where it was left.
+    """
+    held = asyncio.run(_switch(load_settings(config)))
+    if as_json:
+        print_json({"records": held})
+        return
+    click.echo("The books have left the event log. Set [eventlog] to the new one before anything is started.")
+
+
+async def _show(settings: Settings) -> dict[str, Any]:
+    async with (
+        database(settings) as pool,
+        open_named(settings, SystemClock(), Telemetry.off(), pool=pool) as log,
+        acquired(pool) as connection,
+    ):
+        await migrate(pool, schema=SCHEMA, package="runtime.eventlog")
+        try:
+            configured = await log.identity()
+        except EventLogUnavailable as error:
+            configured = f"{settings.eventlog.kind} (does not answer: {error})"
+        return {"bound": await current(connection), "configured": configured}
+
+
+async def _switch(settings: Settings) -> Mapping[str, int]:
+    await _require_nothing_runs(settings)
+    async with (
+        database(settings) as pool,
+        open_named(settings, SystemClock(), Telemetry.off(), pool=pool) as log,
+    ):
+        try:
+            return await leave(pool, log, CONSUMERS)
+        except EventLogUnavailable as error:
+            raise UserError(f"The event log cannot be asked: {error}.") from None
+
+
+async def _require_nothing_runs(settings: Settings) -> None:
+    """Refuse while a process of the pool is known to run; what is not known is held off by the database."""
+    if settings.etcd is None:
+        try:
+            with (settings.data_dir / "lodepool.lock").open("a+") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("The pool runs.", "stop `lodepool up` first") from None
+        except OSError as error:
+            raise UserError(f"The data directory cannot be used: {error.strerror}.") from None
+        return
+    async with register(settings.etcd) as directory:
+        running = sorted({each.service for each in all_instances(directory)} & set(USERS))
+    if running:
+        raise UserError(f"These still run: {', '.join(running)}.", "stop them on every host first")
