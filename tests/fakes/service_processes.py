@@ -174,8 +174,9 @@ class ServiceProcesses:
             "stratum": {
                 "host": "127.0.0.1",
                 "port": self.stratum_port,
-                "difficulty_start": 1e-12,
-                "difficulty_min": 1e-12,
+                # Between the easiest target there is (0.000015) and the test network's (0.00003): a change shows.
+                "difficulty_start": 0.000016,
+                "difficulty_min": 0.000016,
             },
             "gateway": {"port": self.gateway_port},
         }

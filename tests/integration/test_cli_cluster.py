@@ -89,8 +89,8 @@ async def test_changed_settings_reach_every_process_within_two_seconds_and_drop_
         async with EtcdClient(etcd.settings()) as client:
             for path, value in (
                 ("rewards.fee_ppm", "7000"),
-                ("stratum.difficulty_start", "4e-12"),
-                ("stratum.difficulty_min", "4e-12"),
+                ("stratum.difficulty_start", "0.000024"),
+                ("stratum.difficulty_min", "0.000024"),
                 ("stratum.bans", '["203.0.113.7"]'),
             ):
                 changed_s = await services.config_set(path, value)
@@ -106,7 +106,7 @@ async def test_changed_settings_reach_every_process_within_two_seconds_and_drop_
         # The session's difficulty is raised to the new minimum, on the connection it has.
         while len(given := [m["params"][0] for m in miner.pushed if m["method"] == "mining.set_difficulty"]) < 2:
             await miner.line()
-        assert given[-1] == pytest.approx(given[0] * 4)
+        assert given[-1] == pytest.approx(given[0] * 1.5)
         # A restart is needed for the port, and each process that reads it says so.
         await services.config_set("stratum.idle_timeout_s", "500")
         await eventually(
