@@ -12,9 +12,10 @@ import pytest
 
 from nodes.regtest import LitecoindRegtest, find_litecoind
 from payouts.audit import audit
-from payouts.domain import Arrow, BatchStatus
+from payouts.domain import PAYING_ARROWS, Arrow, BatchStatus
 from payouts.errors import WaitCause
 from payouts.metrics import read_families, read_standing
+from payouts.sends import open_sends
 from payouts.service import PayoutServicer
 from proto.lodepool.payouts.v1 import payouts_pb2 as pb
 from runtime.postgres.embedded import EmbeddedPostgres
@@ -135,6 +136,30 @@ async def test_backup_from_between_reservation_and_signature_is_not_signed_again
         assert await again.adopter().adopt(paid.txid_hex, request_id="a") == paid.batch_id
         await again.pay()
         await again.assert_everybody_paid_once()
+
+
+@pytest.mark.parametrize("arrow", PAYING_ARROWS)
+async def test_backup_of_any_moment_of_a_payout_pays_nobody_twice(
+    database: Any, short_dir: Path, postgres_server: EmbeddedPostgres, arrow: Arrow
+) -> None:
+    """P2 P3: from each arrow between two effects the restored pool comes to the same end, with the operator's word."""
+    world = await World.make(database.pool, SimulatedBench())
+    for amount in (2_000_000, 3_000_000):
+        await world.miner(amount)
+    assert await world.crash_at(arrow)
+    await dump(database.dsn, short_dir / "backup")
+    await world.pay()
+
+    async with restored(world, short_dir / "backup", postgres_server) as again:
+        for _ in range(4):
+            await again.round()
+            await again.bench.mine()
+        async with again.pool.acquire() as conn:
+            unknown = [send.txid_hex for send in await open_sends(conn, COIN.coin_id)]
+        for txid in unknown:
+            await again.adopter().adopt(txid, request_id=txid)
+        await again.pay()
+        await again.assert_everybody_paid_once(arrow)
 
 
 async def test_account_that_rewards_credit_again_later_is_not_paid_again(
