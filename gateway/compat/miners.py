@@ -26,7 +26,7 @@ RECENT_MS = 20 * 60_000
 """A worker is shown as mining for so long after its last share."""
 _MONTH_MS = 30 * DAY_MS
 _WEEK_MS = 7 * DAY_MS
-_SETTINGS_REFUSED = "Settings are changed with a message signed by the address: PUT /api/v1/miners/{address}/settings."
+_SETTINGS_REFUSED = "Settings are changed with a message signed by the address: PUT /api/v1/miners/<address>/settings."
 
 Path = Mapping[str, str]
 

@@ -85,7 +85,7 @@ class PoolInfo(Answer, frozen=True, kw_only=True):
     address: str
     address_info_link: str | None = None
     pool_stats: PoolStats
-    network_stats: NetworkStats | None = None
+    network_stats: NetworkStats
     top_miners: list[MinerPerformance]
     total_paid: Number
     total_blocks: int

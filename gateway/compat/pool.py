@@ -132,17 +132,16 @@ def _port(compat: Compat) -> models.Port:
     )
 
 
-def _network(compat: Compat, blocks: Sequence[rewards_pb2.Block], height: int) -> models.NetworkStats | None:
-    """Return the network as the newest block tells it; None before the first."""
-    if not blocks:
-        return None
+def _network(compat: Compat, blocks: Sequence[rewards_pb2.Block], height: int) -> models.NetworkStats:
+    """Return the network as the pool's newest block tells it; front ends need the zeros that stand before the first."""
     coin = compat.gateway.coin
-    network_work = translation.number_of(blocks[0].network_work)
+    newest = blocks[0] if blocks else rewards_pb2.Block()
+    network_work = translation.number_of(newest.network_work)
     return models.NetworkStats(
         network_type=translation.network_name(coin.network),
         network_hashrate=whole(network_work // coin.block_interval_s),
         network_difficulty=network_difficulty(network_work),
-        block_height=height or blocks[0].height,
+        block_height=height or newest.height,
         reward_type="POW",
     )
 
