@@ -154,7 +154,8 @@ def adopt(context: click.Context, txid: str) -> None:
     request = payouts_pb2.AdoptSendRequest(coin=settings.coin.coin_id, txid_hex=txid, request_id=str(uuid.uuid4()))
     batch = read(settings, lambda stubs: call(stubs.payouts.AdoptSend, request))
     amount = settings.coin.format_amount(batch.amount_atomic)
-    click.echo(f"Booked as batch {batch.batch_id}: {amount} in {batch.payout_count} payments.")
+    payments = "1 payment" if batch.payout_count == 1 else f"{batch.payout_count} payments"
+    click.echo(f"Booked as batch {batch.batch_id}: {amount} in {payments}.")
 
 
 @payouts.command(epilog="Example: lodepool payouts ignore 4d2a… --reason 'a private payment'")

@@ -49,7 +49,7 @@ from tests.fakes.postgres_tools import run
 from tests.fakes.share_stream import FakeInstance, FakeShare
 from tests.fakes.waiting import eventually
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
 ARCHIVE_TIMEOUT_S = 1
 RPO_S_MAX = 10.0
