@@ -205,6 +205,7 @@ def decode_settings(
         raise ConfigError("pool.coin", str(error)) from None
     data_dir = (path.absolute().parent / pool_tree.pool.data_dir).resolve()
     sections = {name: getattr(pool_tree, name) for name in POOL_SECTIONS}
+    sections["nodes"] = _with_passwords(pool_tree.nodes, os.environ if environment is None else environment)
     sections |= {name: getattr(host, name) for name in HOST_SECTIONS}
     return Settings(path=path.absolute(), coin=coin, data_dir=data_dir, **sections)
 
@@ -216,9 +217,36 @@ def copy_path(path: Path, *, environment: Mapping[str, str] | None = None) -> Pa
     return folder.resolve() / COPY_NAME
 
 
+def node_password_variable(name: str) -> str:
+    """Return the variable that a node's password may be in: LODEPOOL_NODE_LTC_1_PASSWORD for "ltc-1"."""
+    return f"LODEPOOL_NODE_{name.upper().replace('-', '_')}_PASSWORD"
+
+
+def _with_passwords(nodes: tuple[NodeSettings, ...], variables: Mapping[str, str]) -> tuple[NodeSettings, ...]:
+    """Put the environment's passwords in the place of what the tree says of them."""
+    return tuple(
+        msgspec.structs.replace(node, password=password, password_file="", cookie_file="")
+        if node.name and (password := variables.get(node_password_variable(node.name), ""))
+        else node
+        for node in nodes
+    )
+
+
 def _check_nodes(tree: Tree) -> None:
     if not tree.get("nodes"):
         raise ConfigError("nodes", "there is none", "at least one [[nodes]] table with the url of a node")
+
+
+def _check_no_node_password(tree: Tree) -> None:
+    nodes = tree.get("nodes")
+    for index, node in enumerate(nodes if isinstance(nodes, list) else ()):
+        if isinstance(node, Mapping) and node.get("password"):
+            name = str(node.get("name") or "") or "NAME"
+            raise ConfigError(
+                f"nodes[{index}].password",
+                "everybody who may read etcd would see it",
+                f"password_file (a path that each host has), or {node_password_variable(name)} in the environment",
+            )
 
 
 def _check_no_password(tree: Tree) -> None:
@@ -239,7 +267,7 @@ def _check_no_password(tree: Tree) -> None:
         )
 
 
-TREE_SCHEMA: Final = Schema({"": PoolTree}, checks=(_check_nodes, _check_no_password))
+TREE_SCHEMA: Final = Schema({"": PoolTree}, checks=(_check_nodes, _check_no_password, _check_no_node_password))
 """What the tree in etcd may contain."""
 
 

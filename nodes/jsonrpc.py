@@ -76,7 +76,7 @@ class JsonRpc:
         body = msgspec.json.encode({"jsonrpc": "1.0", "id": request_id, "method": method, "params": params})
         limit_s = self._settings.timeout_s if timeout_s is None else timeout_s
         status, payload = await self._post(method, body, wallet=wallet, limit_s=limit_s, is_patient=is_patient)
-        if status == 401 and self._settings.cookie_file:
+        if status == 401 and (self._settings.cookie_file or self._settings.password_file):
             self._auth = None
             status, payload = await self._post(method, body, wallet=wallet, limit_s=limit_s, is_patient=is_patient)
         return self._result(method, status, payload)
@@ -156,21 +156,24 @@ class JsonRpc:
     def _headers(self, method: str) -> dict[str, str]:
         if self._auth is None:
             if self._settings.cookie_file:
-                self._auth = self._cookie(method)
+                self._auth = _basic(self._read(method, "cookie file", self._settings.cookie_file))
+            elif self._settings.password_file:
+                password = self._read(method, "password file", self._settings.password_file)
+                self._auth = _basic(f"{self._settings.user}:{password}")
             elif self._settings.user or self._settings.password:
                 self._auth = _basic(f"{self._settings.user}:{self._settings.password}")
         return {} if self._auth is None else {"Authorization": self._auth}
 
-    def _cookie(self, method: str) -> str:
-        """Read `user:password` from the cookie file, which the node writes anew at each start."""
+    def _read(self, method: str, what: str, path: str) -> str:
+        """Read a file of secrets; the node writes its cookie anew at each start."""
         try:
-            return _basic(Path(self._settings.cookie_file).read_text(encoding="utf-8").strip())
+            return Path(path).read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not text"
             raise NodeUnauthorized(
                 node=self._name,
                 method=method,
-                credentials=f"call, as the cookie file {self._settings.cookie_file} cannot be read ({reason})",
+                credentials=f"call, as the {what} {path} cannot be read ({reason})",
             ) from error
 
     def _ordinary(self) -> aiohttp.ClientSession:

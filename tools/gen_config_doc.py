@@ -24,8 +24,9 @@ This page is made from the settings' own types by `tools/gen_config_doc.py`.
 On one machine everything stands in this file. On a cluster each host has a file with {host} only, and everything else
 lies in etcd: `lodepool config push pool.toml` puts it there, `lodepool config set rewards.fee_ppm 8000` changes one
 setting. A file with `[etcd]` is a host's. Passwords stay out of etcd: the database's comes from `LODEPOOL_POSTGRES_DSN`
-or a passfile. A host keeps a copy of the tree, `configuration.json`, for when etcd is away at a start: in the directory
-that `LODEPOOL_POOL_DATA_DIR` names, or beside its file without one. `pool.data_dir` is relative to the host's file.
+or a passfile, a node's from `LODEPOOL_NODE_<NAME>_PASSWORD` or a `password_file`. A host keeps a copy of the tree,
+`configuration.json`, for when etcd is away at a start: in the directory that `LODEPOOL_POOL_DATA_DIR` names, or beside
+its file without one. `pool.data_dir` is relative to the host's file.
 
 Settings marked "live" are taken over by running processes within two seconds, without dropping a connection; the
 others after a restart, and each process that reads them says so in its log. A configuration that is not right never

@@ -340,8 +340,10 @@ class Cluster:
         }
         for name, values in self._sections.items():
             tree.setdefault(name, {}).update(values)
-        nodes = [
-            {key: getattr(node, key) for key in ("name", "url", "user", "password", "wallet")}
-            for node in self.litecoind.node_settings()
-        ]
+        nodes = []
+        for node in self.litecoind.node_settings():
+            password = self.folder / f"{node.name}.password"
+            password.write_text(node.password)
+            known = {key: getattr(node, key) for key in ("name", "url", "user", "wallet")}
+            nodes.append({**known, "password_file": str(password)})
         return {**tree, "nodes": nodes}

@@ -123,6 +123,10 @@ class ServiceProcesses:
         process.terminate()
         return await asyncio.to_thread(process.wait, 40)
 
+    async def ended(self, role: str) -> int:
+        """Wait until a process has ended by itself and return its exit code."""
+        return await asyncio.to_thread(self._processes.pop(role).wait, START_S_MAX)
+
     async def metric(self, role: str, name: str) -> float | None:
         """Scrape one metric without labels; None when it is not there."""
         found = re.findall(r"metrics shown address=(\S+)", self.text(role))

@@ -166,13 +166,13 @@ async def test_an_empty_cluster_and_a_pool_section_in_a_host_file_are_named_with
 ) -> None:
     await etcd.clear()
     services.start("shares")
-    await eventually(lambda: "there is no configuration in etcd" in services.text("shares"), what="the reason")
-    assert await services.terminate("shares") == 2
+    assert await services.ended("shares") == 2
+    assert "there is no configuration in etcd" in services.text("shares")
     with services.file("shares").open("a") as file:
         file.write("\n[stratum]\nport = 3333\n")
     services.start("shares")
-    await eventually(lambda: "config push" in services.text("shares"), what="the reason")
-    assert await services.terminate("shares") == 2
+    assert await services.ended("shares") == 2
+    assert "lies in etcd; put it there with `lodepool config push`" in services.text("shares")
 
 
 def _fee_shown(port: int, fee_ppm: int) -> bool:

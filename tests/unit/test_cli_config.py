@@ -110,7 +110,26 @@ def test_a_password_in_the_dsn_is_refused_for_the_tree_but_not_for_one_machine(p
         with pytest.raises(ConfigError, match="LODEPOOL_POSTGRES_DSN") as refused:
             TREE_SCHEMA.check(tree)
         assert "secret" not in str(refused.value)
+    path.write_text(FILE.replace("password =", "password_file ="))
     TREE_SCHEMA.check(load_toml(path) | {"postgres": {"dsn": "postgresql://u@h/d?passfile=/etc/pass"}})
+
+
+def test_a_nodes_password_is_refused_for_the_tree_and_comes_from_a_file_or_the_environment(path: Path) -> None:
+    """§5: secrets come from the environment or files, never from the tree."""
+    path.write_text(FILE.replace("[[nodes]]", '[[nodes]]\nname = "ltc-1"'))
+    tree = load_toml(path)
+    assert decode_file(path, tree, environment={}).nodes[0].password == "hidden"
+    with pytest.raises(ConfigError, match=r"password_file .* LODEPOOL_NODE_LTC_1_PASSWORD") as refused:
+        TREE_SCHEMA.check(tree)
+    assert "nodes[0].password" in str(refused.value)
+    assert "hidden" not in str(refused.value)
+    path.write_text(path.read_text().replace("password =", "password_file ="))
+    tree = load_toml(path)
+    TREE_SCHEMA.check(tree)
+    (node,) = decode_file(path, tree, environment={"LODEPOOL_NODE_LTC_1_PASSWORD": "given"}).nodes
+    assert (node.password, node.password_file) == ("given", "")
+    with pytest.raises(ConfigError, match="choose one"):
+        decode_file(path, tree | {"nodes": [{"password": "a", "password_file": "b"}]}, environment={})
 
 
 def test_the_copy_lies_in_the_data_directory_of_the_host_or_beside_its_file(tmp_path: Path) -> None:

@@ -127,6 +127,27 @@ async def test_the_cookie_is_read_again_after_the_node_was_restarted(tmp_path):
         await rpc.close()
 
 
+async def test_the_password_is_read_from_its_file_again_after_it_was_changed(tmp_path):
+    file = tmp_path / "password"
+    file.write_text("old\n")
+    async with SimulatedServer(
+        SimulatedNode(COIN, seed="file", clock=SystemClock()), user="u", password="old"
+    ) as server:
+        settings = NodeSettings(url=f"http://127.0.0.1:{server.port}", user="u", password_file=str(file))
+        rpc = BitcoinRpc(settings, COIN)
+        assert (await rpc.chain_info()).height == 0
+        server._password = "new"
+        with pytest.raises(NodeUnauthorized, match="refused the user and password"):
+            await rpc.chain_info()
+        file.write_text("new")
+        assert (await rpc.chain_info()).height == 0
+        file.unlink()
+        server._password = "newer"
+        with pytest.raises(NodeUnauthorized, match=r"password file .* cannot be read"):
+            await rpc.chain_info()
+        await rpc.close()
+
+
 async def test_a_lost_answer_and_a_refusal_over_http_are_unreachable():
     node = SimulatedNode(COIN, seed="drop", clock=SystemClock())
     async with SimulatedServer(node) as server:
