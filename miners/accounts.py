@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from miners.domain import is_online
 from miners.errors import RequestConflict
 from runtime.postgres.pool import Connection
 
@@ -38,38 +37,41 @@ class Worker:
     user_agent: str
 
 
-_ACCOUNTS = """
+IS_ONLINE = "(worker.offline_since_ms IS NULL OR worker.last_share_time_ms > worker.offline_since_ms)"
+"""SQL: presence as it was decided last (miners/presence.py), and a worker that has shares since is online already."""
+
+_ACCOUNTS = f"""
 SELECT found.coin, found.account, found.create_time_ms, found.last_share_time_ms, found.payout_threshold_atomic,
     found.is_anonymous, found.revision, counted.workers, counted.online
-FROM ({found}) AS found
+FROM ({{found}}) AS found
 CROSS JOIN LATERAL (
     SELECT count(*) AS workers,
-        count(*) FILTER (WHERE worker.last_share_time_ms + worker.offline_after_ms >= $1) AS online
+        count(*) FILTER (WHERE {IS_ONLINE}) AS online
     FROM miners.worker WHERE worker.account_id = found.account_id
 ) AS counted
-ORDER BY {order}
+ORDER BY {{order}}
 """
 
 
-async def get_accounts(connection: Connection, *, coin: str, accounts: Sequence[str], now_ms: int) -> list[Account]:
+async def get_accounts(connection: Connection, *, coin: str, accounts: Sequence[str]) -> list[Account]:
     """Return those of the accounts that are known, in the order asked."""
     found = """
-        SELECT account.*, wanted.number FROM unnest($3::text[]) WITH ORDINALITY AS wanted(name, number)
-        JOIN miners.account ON account.coin = $2 AND account.account = wanted.name
+        SELECT account.*, wanted.number FROM unnest($2::text[]) WITH ORDINALITY AS wanted(name, number)
+        JOIN miners.account ON account.coin = $1 AND account.account = wanted.name
         """
-    rows = await connection.fetch(_ACCOUNTS.format(found=found, order="found.number"), now_ms, coin, accounts)
+    rows = await connection.fetch(_ACCOUNTS.format(found=found, order="found.number"), coin, accounts)
     return [_account(row) for row in rows]
 
 
-async def list_accounts(connection: Connection, *, coin: str, now_ms: int, page_size: int, after: str) -> list[Account]:
+async def list_accounts(connection: Connection, *, coin: str, page_size: int, after: str) -> list[Account]:
     """Return up to `page_size` accounts behind the address `after`, by address."""
-    found = "SELECT * FROM miners.account WHERE coin = $2 AND account > $3 ORDER BY account LIMIT $4"
+    found = "SELECT * FROM miners.account WHERE coin = $1 AND account > $2 ORDER BY account LIMIT $3"
     query = _ACCOUNTS.format(found=found, order="found.account")
-    return [_account(row) for row in await connection.fetch(query, now_ms, coin, after, page_size)]
+    return [_account(row) for row in await connection.fetch(query, coin, after, page_size)]
 
 
 async def list_workers(
-    connection: Connection, *, coin: str, account: str, now_ms: int, page_size: int, after: tuple[str, str] | None
+    connection: Connection, *, coin: str, account: str, page_size: int, after: tuple[str, str] | None
 ) -> list[Worker]:
     """Return up to `page_size` workers by name, then by account.
 
@@ -77,7 +79,6 @@ async def list_workers(
         connection: Any.
         coin: Coin id.
         account: Only this account's; empty for all.
-        now_ms: The time, for presence.
         page_size: At most this many.
         after: Worker and account of the last row of the page before; None for the first page.
     """
@@ -85,7 +86,7 @@ async def list_workers(
     rows = await connection.fetch(
         f"""
         SELECT account.account, worker.worker, worker.create_time_ms, worker.last_share_time_ms,
-            worker.offline_after_ms, worker.scheme, worker.user_agent
+            {IS_ONLINE} AS is_online, worker.scheme, worker.user_agent
         FROM miners.account JOIN miners.worker USING (account_id)
         WHERE account.coin = $1 AND ($2 = '' OR account.account = $2) {place}
         ORDER BY worker.worker, account.account LIMIT $3
@@ -101,11 +102,7 @@ async def list_workers(
             worker=row["worker"],
             create_time_ms=row["create_time_ms"],
             last_share_time_ms=row["last_share_time_ms"],
-            is_online=is_online(
-                last_share_time_ms=row["last_share_time_ms"],
-                offline_after_ms=row["offline_after_ms"],
-                now_ms=now_ms,
-            ),
+            is_online=row["is_online"],
             scheme=row["scheme"],
             user_agent=row["user_agent"],
         )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from miners import storage
-from miners.domain import AcceptedShares, Activity
+from miners.domain import Activity, Mark, Shares
 from miners.errors import MalformedRecord
 from miners.metrics import Counters
 from miners.records import decode_record
@@ -58,20 +58,23 @@ class MinerConsumer:
 
     async def apply(self, connection: Connection, records: Sequence[Record]) -> None:
         """Take note of the records, inside the transaction that moves the position (D3)."""
-        batches: list[AcceptedShares] = []
+        read: list[Shares | Mark] = []
         problems: list[tuple[Record, str]] = []
         for record in records:
             match _decoded(record):
-                case AcceptedShares() as shares:
-                    batches.append(shares)
                 case str() as problem:
                     problems.append((record, problem))
+                case Shares() | Mark() as entry:
+                    read.append(entry)
             # Catching up must not keep the other tasks of the process waiting for seconds.
             await asyncio.sleep(0)
-        last_seqs = await storage.load_last_seqs(connection, {shares.instance for shares in batches})
-        activity = Activity(last_seqs=last_seqs)
-        for shares in batches:
-            activity.add(shares)
+        activity = Activity(instances=await storage.load_progress(connection, {entry.instance for entry in read}))
+        for entry in read:
+            match entry:
+                case Shares():
+                    activity.add(entry)
+                case Mark():
+                    activity.mark(entry)
             await asyncio.sleep(0)
         await storage.write_activity(connection, activity)
         self._attempt = activity.share_count, problems
@@ -94,8 +97,8 @@ class MinerConsumer:
         log_event(_log, logging.WARNING, "share record passed over", **place, error=problem)
 
 
-def _decoded(record: Record) -> AcceptedShares | str | None:
-    """Return the record's shares, None for a watermark, or the problem with it."""
+def _decoded(record: Record) -> Shares | Mark | str:
+    """Return what is in a record, or the problem with it."""
     try:
         return decode_record(record.payload)
     except MalformedRecord as error:

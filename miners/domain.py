@@ -1,44 +1,96 @@
-"""The rules of presence: who has mined, and who is mining now."""
+"""The rules of the stream: who has mined, and how far the instances have come."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import TypeAlias
 
-RECENT_TIMES_MAX = 8
-OFFLINE_AFTER_MS_MIN = 60_000
-OFFLINE_AFTER_INTERVALS = 12
 NAME_CHARS_MAX = 255
 USER_AGENT_CHARS_MAX = 64
 TIME_MS_MAX = 1 << 42
 SEQ_MAX = 1 << 62
+BIN_MS = 1_800_000
+"""Length of the bins for hashrates and refused shares: half an hour."""
+PAUSE_MS = 10_000
+"""An instance writes something each second: a longer time without a record is a pause of its stream."""
 
 WorkerKey: TypeAlias = tuple[str, str, str]
 """coin, account, worker."""
 
 
+class Outcome(IntEnum):
+    """How a share was decided; the numbers of lodepool.events.v1.ShareOutcome."""
+
+    ACCEPTED = 1
+    STALE = 2
+    DUPLICATE = 3
+    LOW_DIFFICULTY = 4
+    INVALID = 5
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AcceptedShares:
-    """The accepted shares of a batch, reduced to who and when.
+class Shares:
+    """The shares of a batch, reduced to who, when and how much.
 
     Attributes:
         instance: The stratum instance.
         coin: Coin id.
-        first_seq: Number of the batch's first share.
-        last_seq: Number of its last share.
+        first_seq: Number of the batch's first share; those behind it count on.
         submitters: Account, worker, scheme and user agent.
-        seqs: Number of each accepted share, growing.
-        submitter_index: Of each accepted share.
-        times_ms: Of each accepted share, milliseconds since the Unix epoch.
+        submitter_index: Of each share.
+        times_ms: Of each share, milliseconds since the Unix epoch.
+        works: Expected hashes of each share.
+        outcomes: Of each share, as `Outcome` numbers them; other numbers count as nothing.
     """
 
     instance: str
     coin: str
     first_seq: int
-    last_seq: int
     submitters: Sequence[tuple[str, str, str, str]]
-    seqs: Sequence[int]
     submitter_index: Sequence[int]
     times_ms: Sequence[int]
+    works: Sequence[int]
+    outcomes: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """A watermark: how far an instance has come without shares."""
+
+    instance: str
+    coin: str
+    time_ms: int
+    is_closed: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far the stream of an instance was read.
+
+    Attributes:
+        coin: Coin id.
+        last_seq: Number of the last share seen.
+        run_start_ms: Where the part begins that has no pause and reaches up to `time_ms`.
+        time_ms: Time of the newest record, milliseconds since the Unix epoch.
+        is_closed: The instance is gone.
+    """
+
+    coin: str
+    last_seq: int
+    run_start_ms: int
+    time_ms: int
+    is_closed: bool
+
+    def to(self, first_ms: int, last_ms: int, *, last_seq: int, is_closed: bool = False) -> "Progress":
+        """Return how far it is after a record that covers the times from `first_ms` to `last_ms`."""
+        is_pause = first_ms - self.time_ms > PAUSE_MS
+        return Progress(
+            coin=self.coin,
+            last_seq=max(self.last_seq, last_seq),
+            run_start_ms=first_ms if is_pause else self.run_start_ms,
+            time_ms=max(self.time_ms, last_ms),
+            is_closed=self.is_closed or is_closed,
+        )
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,16 +98,16 @@ class Seen:
     """What was seen of one worker.
 
     Attributes:
-        first_time_ms: Its first share here.
-        times_ms: Its last shares, oldest first, at most `RECENT_TIMES_MAX`.
-        scheme: Of its last share.
-        user_agent: Of its last share.
+        shares: Time and work of its accepted shares.
+        scheme: Of its last accepted share; empty without one.
+        user_agent: Likewise.
+        bins: Start of a half hour → work, and the counts of each outcome.
     """
 
-    first_time_ms: int
-    times_ms: list[int]
-    scheme: str
-    user_agent: str
+    shares: list[tuple[int, int]] = field(default_factory=list)
+    scheme: str = ""
+    user_agent: str = ""
+    bins: dict[int, list[int]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -63,74 +115,134 @@ class Activity:
     """Sum up who has mined in some records; shares that were seen before are skipped by their number.
 
     Attributes:
-        last_seqs: Number of the last share seen of each instance.
+        instances: How far the stream of each instance was read.
         workers: Who has mined.
         share_count: Accepted shares that were new.
     """
 
-    last_seqs: dict[str, int]
+    instances: dict[str, Progress]
     workers: dict[WorkerKey, Seen] = field(default_factory=dict)
     share_count: int = 0
 
-    def add(self, shares: AcceptedShares) -> None:
+    def add(self, shares: Shares) -> None:
         """Take note of the shares that are new."""
-        last_seq = self.last_seqs.get(shares.instance, 0)
-        times_by_index: dict[int, list[int]] = {}
-        for seq, index, time_ms in zip(shares.seqs, shares.submitter_index, shares.times_ms, strict=True):
-            if seq > last_seq:
-                times_by_index.setdefault(index, []).append(time_ms)
-                self.share_count += 1
-        for index, times_ms in times_by_index.items():
+        known = self._progress(shares.instance, shares.coin, min(shares.times_ms, default=0))
+        by_index: dict[int, list[tuple[int, int, int]]] = {}
+        skipped = max(known.last_seq + 1 - shares.first_seq, 0)
+        columns = zip(shares.submitter_index, shares.times_ms, shares.works, shares.outcomes, strict=True)
+        for number, (index, time_ms, work, outcome) in enumerate(columns):
+            if number >= skipped:
+                by_index.setdefault(index, []).append((time_ms, work, outcome))
+        for index, entries in by_index.items():
             account, worker, scheme, user_agent = shares.submitters[index]
-            self._note((shares.coin, account, worker), times_ms, scheme=scheme, user_agent=user_agent)
-        self.last_seqs[shares.instance] = max(last_seq, shares.last_seq)
+            seen = self.workers.setdefault((shares.coin, account, worker), Seen())
+            self.share_count += _note(seen, entries, scheme=scheme, user_agent=user_agent)
+        if shares.times_ms:
+            last_seq = shares.first_seq + len(shares.times_ms) - 1
+            span = min(shares.times_ms), max(shares.times_ms)
+            self.instances[shares.instance] = known.to(*span, last_seq=last_seq)
 
-    def _note(self, key: WorkerKey, times_ms: list[int], *, scheme: str, user_agent: str) -> None:
-        seen = self.workers.get(key)
-        if seen is None:
-            recent = sorted(times_ms)[-RECENT_TIMES_MAX:]
-            self.workers[key] = Seen(first_time_ms=min(times_ms), times_ms=recent, scheme=scheme, user_agent=user_agent)
-            return
-        if max(times_ms) >= seen.times_ms[-1]:
-            seen.scheme, seen.user_agent = scheme, user_agent
-        seen.first_time_ms = min(seen.first_time_ms, *times_ms)
-        seen.times_ms = sorted([*seen.times_ms, *times_ms])[-RECENT_TIMES_MAX:]
+    def mark(self, mark: Mark) -> None:
+        """Take note of how far an instance has come."""
+        known = self._progress(mark.instance, mark.coin, mark.time_ms)
+        self.instances[mark.instance] = known.to(mark.time_ms, mark.time_ms, last_seq=0, is_closed=mark.is_closed)
+
+    def _progress(self, instance: str, coin: str, time_ms: int) -> Progress:
+        known = self.instances.get(instance)
+        if known is None or not known.time_ms:
+            last_seq = 0 if known is None else known.last_seq
+            return Progress(coin=coin, last_seq=last_seq, run_start_ms=time_ms, time_ms=time_ms, is_closed=False)
+        return known
 
 
-def offline_after_ms(times_ms: Sequence[int]) -> int:
-    """Return how long after its last share a worker counts as offline.
+def _note(seen: Seen, entries: Iterable[tuple[int, int, int]], *, scheme: str, user_agent: str) -> int:
+    """Add shares of a worker; return how many were accepted."""
+    last_ms = max((time_ms for time_ms, _ in seen.shares), default=-1)
+    accepted_count = 0
+    for time_ms, work, outcome in entries:
+        if not Outcome.ACCEPTED <= outcome <= Outcome.INVALID:
+            continue
+        sums = seen.bins.setdefault(time_ms - time_ms % BIN_MS, [0] * (1 + len(Outcome)))
+        sums[outcome] += 1
+        if outcome != Outcome.ACCEPTED:
+            continue
+        sums[0] += work
+        seen.shares.append((time_ms, work))
+        accepted_count += 1
+        if time_ms >= last_ms:
+            last_ms, seen.scheme, seen.user_agent = time_ms, scheme, user_agent
+    return accepted_count
 
-    Twelve times the mean interval of its last shares, at least a minute: with vardiff aiming at one share in 10 s a
-    living worker stays silent for two minutes once in e^12 (160,000) shares.
 
-    Example: shares at 0, 20 and 40 s: mean 20 s, offline after 240 s.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamTime:
+    """What time it is in the stream of a coin.
+
+    Attributes:
+        now_ms: Every instance has come so far: what was mined before is known.
+        awake_ms: Since then the pool has taken shares without a pause; 0 where it always has.
+    """
+
+    now_ms: int
+    awake_ms: int
+
+
+class StreamClock:
+    """Tells the time of the stream, so that silence counts only while the pool could hear.
+
+    An instance that says nothing while others go on holds the time back, for it may have shares that nobody has read
+    yet; after `wait_s` seconds of that it is given up. When all are silent (the log away, the reader behind, the pool
+    stopped) no time passes at all.
 
     Args:
-        times_ms: Times of its last shares, oldest first, never none.
+        wait_s: As above.
     """
-    if len(times_ms) < 2:
-        return OFFLINE_AFTER_MS_MIN
-    span_ms = times_ms[-1] - times_ms[0]
-    return max(OFFLINE_AFTER_MS_MIN, OFFLINE_AFTER_INTERVALS * span_ms // (len(times_ms) - 1))
+
+    def __init__(self, *, wait_s: float = 600.0) -> None:
+        self._wait_s = wait_s
+        self._times_ms: dict[str, int] = {}
+        self._silent_s: dict[str, float] = {}
+
+    def look(self, instances: Mapping[str, Progress], *, elapsed_s: float) -> StreamTime | None:
+        """Return the time; None when it has not gone on since the last look.
+
+        Args:
+            instances: Of one coin.
+            elapsed_s: Seconds since the last look; long ones count as 10, since nobody has looked.
+        """
+        moved = {
+            name
+            for name, progress in instances.items()
+            if progress.time_ms > self._times_ms.get(name, progress.time_ms)
+        }
+        is_first_look = not self._times_ms
+        for name, progress in instances.items():
+            silent_s = self._silent_s.get(name, 0.0)
+            self._silent_s[name] = 0.0 if name in moved else silent_s + min(elapsed_s, 10.0) * bool(moved)
+            self._times_ms[name] = progress.time_ms
+        if is_first_look or not moved:
+            return None
+        heard = [
+            progress.time_ms
+            for name, progress in instances.items()
+            if not progress.is_closed and self._silent_s[name] < self._wait_s
+        ]
+        if not heard:
+            return None
+        now_ms = min(heard)
+        return StreamTime(now_ms=now_ms, awake_ms=_awake_since(instances.values(), now_ms=now_ms))
 
 
-def recent_times(known_ms: Iterable[int], new_ms: Iterable[int]) -> list[int]:
-    """Return the last shares of a worker, oldest first, at most `RECENT_TIMES_MAX`.
-
-    A silence that made the worker offline ends the old shares: its pause is not an interval.
-    """
-    recent: list[int] = []
-    for time_ms in sorted([*known_ms, *new_ms]):
-        if recent and time_ms - recent[-1] > offline_after_ms(recent):
-            recent.clear()
-        recent.append(time_ms)
-        del recent[:-RECENT_TIMES_MAX]
-    return recent
-
-
-def is_online(*, last_share_time_ms: int, offline_after_ms: int, now_ms: int) -> bool:
-    """Tell whether a worker is mining now."""
-    return now_ms - last_share_time_ms <= offline_after_ms
+def _awake_since(instances: Iterable[Progress], *, now_ms: int) -> int:
+    """Return the end of the last time in which no instance ran; 0 when there was none."""
+    awake_ms, end_ms = 0, None
+    for progress in sorted(instances, key=lambda progress: progress.run_start_ms):
+        if progress.run_start_ms > now_ms:
+            break
+        if end_ms is None or progress.run_start_ms - end_ms > PAUSE_MS:
+            awake_ms = progress.run_start_ms
+        end_ms = max(end_ms or 0, progress.time_ms)
+    return awake_ms
 
 
 def threshold_problem(threshold_atomic: int, *, minimum_atomic: int) -> str | None:

@@ -9,7 +9,6 @@ from miners.errors import RequestConflict, RevisionConflict
 from miners.metrics import Counters
 from miners.owner_settings import SettingsChange, change_settings
 from proto.lodepool.miners.v1 import miners_pb2, miners_pb2_grpc
-from runtime.clock import Clock
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
 from runtime.rpc.access import OPERATOR, Access
@@ -37,14 +36,12 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
 
     Args:
         pool: The database, migrated.
-        clock: The time.
         settings: The `[miners]` section.
         counters: Counted up.
     """
 
-    def __init__(self, *, pool: Pool, clock: Clock, settings: MinersSettings, counters: Counters) -> None:
+    def __init__(self, *, pool: Pool, settings: MinersSettings, counters: Counters) -> None:
         self._pool = pool
-        self._clock = clock
         self._settings = settings
         self._counters = counters
 
@@ -67,9 +64,7 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
         if after is not None:
             _check_text("page_token", after)
         async with acquired(self._pool) as connection:
-            found = await accounts.list_accounts(
-                connection, coin=request.coin, now_ms=self._clock.now_ms(), page_size=page_size, after=after or ""
-            )
+            found = await accounts.list_accounts(connection, coin=request.coin, page_size=page_size, after=after or "")
         return miners_pb2.ListAccountsResponse(
             accounts=map(_account, found),
             next_page_token=encode_page_token(found[-1].account) if len(found) == page_size else "",
@@ -94,7 +89,6 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
                 connection,
                 coin=request.coin,
                 account=request.account,
-                now_ms=self._clock.now_ms(),
                 page_size=page_size,
                 after=after,
             )
@@ -171,13 +165,11 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
         for account in request.accounts:
             _check_text("accounts", account)
         async with acquired(self._pool) as connection:
-            found = await accounts.get_accounts(
-                connection, coin=request.coin, accounts=list(request.accounts), now_ms=self._clock.now_ms()
-            )
+            found = await accounts.get_accounts(connection, coin=request.coin, accounts=list(request.accounts))
         return miners_pb2.BatchGetAccountsResponse(accounts=map(_account, found))
 
     async def _account(self, connection: Connection, *, coin: str, account: str) -> miners_pb2.Account:
-        found = await accounts.get_accounts(connection, coin=coin, accounts=[account], now_ms=self._clock.now_ms())
+        found = await accounts.get_accounts(connection, coin=coin, accounts=[account])
         if not found:
             raise _not_found(coin, account)
         return _account(found[0])
