@@ -9,7 +9,6 @@ from gateway.compat.context import Compat, Refused
 from gateway.compat.lists import part
 from gateway.compat.numbers import money, whole
 from gateway.compat.performance import DAY_MS, HOUR_MS, Step, by_time, finished, grouped
-from gateway.compat.pool import sent_atomic
 from gateway.compat.query import Query, SampleRange
 from gateway.panels import need
 from gateway.recent_blocks import recent_blocks
@@ -51,7 +50,7 @@ async def get_miner(compat: Compat, query: Query, path: Path) -> models.MinerSta
     return models.MinerStats(
         pending_shares=whole(work // work_from_target(gateway.coin.diff1_target)),
         pending_balance=money(balance.payable_atomic, decimals=decimals),
-        total_paid=money(balance.paid_atomic + sent_atomic(payouts), decimals=decimals),
+        total_paid=money(balance.paid_atomic + balance.reserved_atomic, decimals=decimals),
         today_paid=money(
             sum(payout.amount_atomic for payout in payouts if payout.create_time_ms >= today_ms), decimals=decimals
         ),

@@ -170,7 +170,10 @@ class WorkerSample(Answer, frozen=True, kw_only=True):
 
 
 class MinerStats(Answer, frozen=True, kw_only=True):
-    """A miner; amounts are in coins. `pendingShares` is its work since the newest block, in share difficulty."""
+    """A miner; amounts are in coins, `pendingShares` is its work since the newest block, in share difficulty.
+
+    `totalPaid` counts what is on its way, so that it and `pendingBalance` lose nothing.
+    """
 
     pending_shares: Number
     pending_balance: Number

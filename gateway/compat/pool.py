@@ -14,7 +14,6 @@ from gateway.recent_blocks import recent_blocks
 from gateway.routes.pool import shares_and_round
 from gateway.sources import BATCH_ACCOUNTS_MAX
 from gateway.translation import time_of
-from proto.lodepool.payouts.v1 import payouts_pb2
 from proto.lodepool.rewards.v1 import rewards_pb2
 from proto.lodepool.shares.v1 import shares_pb2
 from runtime.rpc.errors import NotFound, RpcError
@@ -22,8 +21,6 @@ from runtime.rpc.errors import NotFound, RpcError
 TOP_MINERS = 15
 MINERS_MAX = 1_000
 """Ranks that are told."""
-IN_FLIGHT_MAX = 1_000
-"""Newest payments among which those are looked for that are sent and not confirmed."""
 _PPM_PER_PERCENT = 10_000
 _FEE_DIGITS = 4
 _MONTH_MS = 30 * DAY_MS
@@ -72,13 +69,13 @@ async def _pool(compat: Compat, query: Query) -> models.PoolInfo:
         _counts(compat),
         need("payouts", gateway.sources.payer_status()),
         asyncio.gather(
-            _in_flight(compat),
+            need("rewards", gateway.sources.ledger_totals()),
             _history(compat, shares_pb2.HISTORY_WINDOW_DAY),
             _top_miners(compat, hours=query.top_miners_h, size=TOP_MINERS),
             chain_height(compat),
         ),
     )
-    in_flight_atomic, history, top, height = books
+    ledger, history, top, height = books
     last_step = finished(history, now_ms=gateway.clock.now_ms(), since_ms=0)[-1:]
     confirmed = next((block for block in blocks if block.status == rewards_pb2.BLOCK_STATUS_MATURE), None)
     return models.PoolInfo(
@@ -107,7 +104,7 @@ async def _pool(compat: Compat, query: Query) -> models.PoolInfo:
         ),
         network_stats=_network(compat, blocks, height),
         top_miners=top,
-        total_paid=money(payer.paid_atomic + in_flight_atomic, decimals=coin.decimals),
+        total_paid=money(ledger.paid_atomic + ledger.reserved_atomic, decimals=coin.decimals),
         total_blocks=counts.candidate + counts.immature + counts.mature + counts.orphaned,
         total_confirmed_blocks=counts.mature,
         total_pending_blocks=counts.candidate + counts.immature,
@@ -173,17 +170,6 @@ async def _blocks(compat: Compat) -> Sequence[rewards_pb2.Block]:
 async def _counts(compat: Compat) -> rewards_pb2.BlockCounts:
     question = compat.gateway.sources.blocks(rewards_pb2.BLOCK_STATUS_UNSPECIFIED, page_size=1, page_token="")
     return (await need("rewards", question)).counts
-
-
-async def _in_flight(compat: Compat) -> int:
-    """Return what was sent and is not confirmed, atomic units."""
-    question = compat.gateway.sources.payouts("", page_size=IN_FLIGHT_MAX, page_token="")
-    return sent_atomic((await need("payouts", question)).payouts)
-
-
-def sent_atomic(payouts: Sequence[payouts_pb2.Payout]) -> int:
-    """Return the sum of payments that were sent and are not confirmed, atomic units."""
-    return sum(payout.amount_atomic for payout in payouts if payout.status == payouts_pb2.BATCH_STATUS_BROADCAST)
 
 
 async def _history(compat: Compat, window: shares_pb2.HistoryWindow.ValueType) -> list[Step]:

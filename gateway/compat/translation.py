@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from html import escape
 
 from coins.coin import Coin
 from gateway.compat import models
@@ -185,13 +186,21 @@ def pool_samples(
     return models.PoolSamples(stats=samples)
 
 
+def worker_name(name: str) -> str:
+    """Return a worker's name with markup escaped.
+
+    Anybody can mine to any address under any name, and front ends of this kind put names into their pages as they come.
+    """
+    return escape(name)
+
+
 def worker_samples(samples: Iterable[tuple[int, Mapping[str, Step]]]) -> list[models.WorkerSample]:
     """Return a miner's workers over time."""
     return [
         models.WorkerSample(
             created=time_of(time_ms),
             workers={
-                name: models.WorkerPerformance(
+                worker_name(name): models.WorkerPerformance(
                     hashrate=whole(step.hps), shares_per_second=ratio(step.accepted, step.length_s)
                 )
                 for name, step in workers.items()
@@ -219,7 +228,7 @@ def performance(stats: shares_pb2.AccountStats, *, now_ms: int, age_ms_max: int)
     return models.WorkerSample(
         created=time_of(now_ms),
         workers={
-            worker.worker: models.WorkerPerformance(
+            worker_name(worker.worker): models.WorkerPerformance(
                 hashrate=whole(worker.hashrates.hps_15m),
                 shares_per_second=ratio(
                     stats.accepted_count_1h * number_of(worker.hashrates.hps_1h), 3_600 * account_hps

@@ -175,11 +175,12 @@ def fill(world: GatewayWorld) -> None:
         )(request),
         "GetBalance": lambda request: (
             rewards_pb2.Balance(
-                immature_atomic=4, payable_atomic=30_000_000, reserved_atomic=2, paid_atomic=250_000_000
+                immature_atomic=4, payable_atomic=30_000_000, reserved_atomic=100_000_007, paid_atomic=250_000_000
             )
             if request.account == ADDRESS
             else rewards_pb2.Balance()
         ),
+        "GetLedgerTotals": rewards_pb2.LedgerTotals(reserved_atomic=100_000_007, paid_atomic=250_000_005),
         "ListCredits": lambda request: paged(CREDITS if request.account == ADDRESS else [], _list_credits)(request),
     }
     world.services["payouts"].answers = {
