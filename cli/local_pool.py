@@ -17,6 +17,7 @@ from runtime.errors import UserError
 from runtime.logs import log_event
 from runtime.postgres.embedded import EmbeddedPostgres
 from runtime.postgres.settings import EMBEDDED
+from runtime.process import EXIT_USER_ERROR
 from runtime.supervisor import ChildFailed, ChildProcess, Supervisor
 from runtime.telemetry.settings import metrics_port
 from stratum.supervisor import WORKER_ROLE, child_specs, require_free_port
@@ -57,6 +58,7 @@ class LocalPool:
 
         Raises:
             UserError: A process cannot start; it has said why.
+            ChildFailed: A process fails each time it is started.
         """
         if self._settings.postgres.dsn == EMBEDDED:
             self._postgres = EmbeddedPostgres(self._settings.data_dir)
@@ -71,6 +73,8 @@ class LocalPool:
             for spec in specs:
                 await self._supervisor.start(spec, timeout_s=START_TIMEOUT_S)
         except ChildFailed as failure:
+            if failure.exit_code != EXIT_USER_ERROR:
+                raise
             raise UserError(f"The pool does not start: {failure.name} has said why above.") from None
         except TimeoutError:
             raise UserError(

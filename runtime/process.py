@@ -15,13 +15,14 @@ from pathlib import Path
 import uvloop as uvloop_module
 
 from runtime.clock import Clock
-from runtime.errors import UserError
+from runtime.errors import LodepoolError, UserError
 from runtime.logs import log_event
 from runtime.systemd import Systemd
 
 _log = logging.getLogger("lodepool.process")
 
 READY_FD = "LODEPOOL_READY_FD"
+LAST_WORDS_BYTES_MAX = 500
 EXIT_ERROR = 1
 """Exit code after an unexpected error."""
 STOP_S_MAX = 25.0
@@ -88,7 +89,8 @@ def run_async(main: Coroutine[object, object, None], *, uvloop: bool = True) -> 
     the event loop turns.
 
     Returns:
-        0 when `main` returned or was cancelled by a signal, 1 after an unexpected error, 2 after a UserError.
+        0 when `main` returned or was cancelled by a signal, 1 after an unexpected error (one of ours is a line in the
+        log, any other a traceback), 2 after a UserError.
     """
     with asyncio.Runner(loop_factory=uvloop_module.new_event_loop if uvloop else None) as runner:
         try:
@@ -96,17 +98,30 @@ def run_async(main: Coroutine[object, object, None], *, uvloop: bool = True) -> 
         except UserError as error:
             _print_user_error(error)
             return EXIT_USER_ERROR
+        except LodepoolError as error:
+            log_event(_log, logging.ERROR, "the process failed", error=str(error))
+            notify_failed(str(error))
+            return EXIT_ERROR
         except BaseExceptionGroup as group:
             user_error = first_user_error(group)
             if user_error is None:
                 _log.error("the process failed", exc_info=group)
+                notify_failed(_last_words(group))
                 return EXIT_ERROR
             _print_user_error(user_error)
             return EXIT_USER_ERROR
         except Exception as error:
             _log.error("the process failed", exc_info=error)
+            notify_failed(_last_words(error))
             return EXIT_ERROR
     return 0
+
+
+def _last_words(error: BaseException) -> str:
+    """Return an error in one line: the first one in a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return f"{type(error).__name__}: {error}"
 
 
 async def _until_signal(main: Coroutine[object, object, None]) -> None:
@@ -182,6 +197,15 @@ def notify_ready(name: str) -> None:
     # The supervisor may have stopped listening; being ready is then nobody's business.
     with contextlib.suppress(OSError, ValueError):
         os.write(int(number), f"READY {name}\n".encode())
+
+
+def notify_failed(words: str) -> None:
+    """Tell our supervisor, if there is one, why this process ends: "FAILED <words>", one line."""
+    number = os.environ.get(READY_FD)
+    if number is not None:
+        line = " ".join(f"FAILED {words}".split())
+        with contextlib.suppress(OSError, ValueError):
+            os.write(int(number), line.encode()[:LAST_WORDS_BYTES_MAX] + b"\n")
 
 
 def launch_command(

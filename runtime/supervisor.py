@@ -11,14 +11,15 @@ from dataclasses import dataclass, field
 from runtime.clock import Clock, SystemClock
 from runtime.errors import LodepoolError
 from runtime.logs import log_event
-from runtime.process import EXIT_USER_ERROR, READY_FD, launch_command
+from runtime.process import EXIT_USER_ERROR, LAST_WORDS_BYTES_MAX, READY_FD, launch_command
 
 _log = logging.getLogger("lodepool.supervisor")
 
 _BACKOFF_S_MIN = 0.1
 _BACKOFF_S_MAX = 10.0
 _CALM_S = 30.0
-_READY_LINE_BYTES_MAX = 256
+_FAILED_STARTS_MAX = 5
+_LINE_BYTES_MAX = 2 * LAST_WORDS_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,17 +40,21 @@ class ChildProcess:
 
 
 class ChildFailed(LodepoolError):
-    """Raised when a child ended before it was ever ready, with the exit code of an error for the operator.
+    """Raised when a child ended before it was ever ready: with an error for the operator, or several times quickly.
 
     Attributes:
         name: The child.
-        exit_code: Its exit code.
+        exit_code: Its exit code, of the last time.
+        last_words: What it said of the reason; empty when nothing.
     """
 
-    def __init__(self, name: str, exit_code: int) -> None:
-        super().__init__(f"{name} ended with exit code {exit_code} before it was ready")
+    def __init__(self, name: str, exit_code: int, *, count: int = 1, last_words: str = "") -> None:
+        times = f" {count} times" if count > 1 else ""
+        reason = f": {last_words}" if last_words else ""
+        super().__init__(f"{name} ended{times} with exit code {exit_code} before it was ready{reason}")
         self.name = name
         self.exit_code = exit_code
+        self.last_words = last_words
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +65,8 @@ class _Child:
     keeper: asyncio.Task[None] | None = None
     restart_count: int = 0
     was_ready: bool = False
+    failed_starts: int = 0
+    last_words: str = ""
     failure: ChildFailed | None = None
 
 
@@ -67,7 +74,7 @@ class Supervisor:
     """Keeps child processes running until it is stopped.
 
     A child that dies starts again after a delay that doubles from 0.1 s to 10 s, and
-    is back at 0.1 s after 30 s of calm.
+    is back at 0.1 s after 30 s of calm. One that has never been ready is given up after 5 quick deaths.
     Children pass their stdout and stderr through, are in their own session (a Ctrl-C at the terminal reaches only us),
     and get SIGTERM from the kernel when we are killed. Readiness is the line "READY <name>" on the descriptor in
     LODEPOOL_READY_FD (`runtime.process.notify_ready`).
@@ -98,7 +105,8 @@ class Supervisor:
         """Start a child and return once it is ready.
 
         Raises:
-            ChildFailed: When it ends with an error for the operator (exit code 2, which it has printed) at its start.
+            ChildFailed: When it ends with an error for the operator (exit code 2, which it has printed) at its start,
+                or 5 times quickly with any other.
             TimeoutError: When it is not ready in time; it is still kept running.
         """
         if spec.name in self._children:
@@ -140,11 +148,16 @@ class Supervisor:
                 log_event(_log, logging.ERROR, "child could not be started", child=child.spec.name, error=str(error))
                 exit_code = -1
             child.ready.clear()
-            if exit_code == EXIT_USER_ERROR and not child.was_ready:
-                child.failure = ChildFailed(child.spec.name, exit_code)
+            is_quick = self._clock.monotonic_s() - start_s < _CALM_S
+            child.failed_starts = child.failed_starts + 1 if is_quick else 0
+            is_given_up = exit_code == EXIT_USER_ERROR or child.failed_starts >= _FAILED_STARTS_MAX
+            if is_given_up and not child.was_ready:
+                child.failure = ChildFailed(
+                    child.spec.name, exit_code, count=child.failed_starts, last_words=child.last_words
+                )
                 child.ready.set()
                 return
-            if self._clock.monotonic_s() - start_s >= _CALM_S:
+            if not is_quick:
                 delay_s = _BACKOFF_S_MIN
             log_event(
                 _log,
@@ -183,11 +196,12 @@ class Supervisor:
                 child.ready.set()
             return await child.process.wait()
         finally:
+            watcher.read()
             watcher.close()
 
 
 class _ReadyLine:
-    """Reads a child's descriptor until it has said that it is ready."""
+    """Reads a child's descriptor until it has said that it is ready, or why it ends."""
 
     def __init__(self, read_fd: int, child: _Child) -> None:
         self._read_fd = read_fd
@@ -195,16 +209,22 @@ class _ReadyLine:
         self._line = b""
         self._is_open = True
         os.set_blocking(read_fd, False)
-        asyncio.get_running_loop().add_reader(read_fd, self._on_readable)
+        asyncio.get_running_loop().add_reader(read_fd, self.read)
 
-    def _on_readable(self) -> None:
+    def read(self) -> None:
+        """Take what there is to read now."""
+        if not self._is_open:
+            return
         with contextlib.suppress(BlockingIOError):
-            data = os.read(self._read_fd, _READY_LINE_BYTES_MAX)
-            self._line = (self._line + data)[:_READY_LINE_BYTES_MAX]
+            data = os.read(self._read_fd, _LINE_BYTES_MAX)
+            self._line = (self._line + data)[:_LINE_BYTES_MAX]
             if self._line.startswith(b"READY ") and b"\n" in self._line:
                 self._child.was_ready = True
                 self._child.ready.set()
                 log_event(_log, logging.INFO, "child ready", child=self._child.spec.name)
+                self.close()
+            elif self._line.startswith(b"FAILED ") and b"\n" in self._line:
+                self._child.last_words = self._line.partition(b" ")[2].decode(errors="replace").strip()
                 self.close()
             elif not data:
                 self.close()

@@ -83,6 +83,24 @@ async def test_a_child_that_ends_with_an_error_for_the_operator_is_not_tried_aga
     assert supervisor.pids() == {}
 
 
+async def test_a_child_that_fails_each_time_before_it_is_ready_is_given_up_with_its_last_words(
+    supervisor: Supervisor,
+) -> None:
+    program = (
+        "import sys\n"
+        "from runtime.process import run_async\n"
+        "async def main():\n    raise RuntimeError('the disk\\nis gone')\n"
+        "sys.exit(run_async(main()))"
+    )
+    with pytest.raises(
+        ChildFailed, match=r"hasty ended 5 times with exit code 1 .*RuntimeError: the disk is gone"
+    ) as caught:
+        await supervisor.start(child("hasty", program), timeout_s=60)
+    assert caught.value.exit_code == 1
+    assert supervisor.restart_counts() == {"hasty": 4}
+    assert supervisor.pids() == {}
+
+
 async def test_stop_ends_every_child_also_one_that_ignores_sigterm(supervisor: Supervisor) -> None:
     await asyncio.gather(supervisor.start(child("kind", SERVE)), supervisor.start(child("stubborn", IGNORE_SIGTERM)))
     pids = supervisor.pids()
