@@ -25,7 +25,7 @@ run: setup  ## A whole pool on regtest with CPU miners, and a live view
 test: setup  ## Every test, on real servers that the tests start themselves
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
 
-check: setup  ## Style, types, import directions
+check: setup  ## Style, types, import directions, of Python and of the page
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -33,6 +33,7 @@ check: setup  ## Style, types, import directions
 	$(BIN)/python -m tools.gen_config_doc --check
 	$(BIN)/python -m tools.gen_metrics_doc --check
 	$(BIN)/python -m tools.gen_dashboard --check
+	tools/build_web --check
 
 fmt: setup
 	$(BIN)/ruff format .

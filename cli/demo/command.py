@@ -245,7 +245,7 @@ class _Spectacle:
             coin=COIN,
             node_name=self._node.name,
             headline="Mining; Ctrl-C ends the demo with an audit",
-            api_url=f"http://{gateway.host}:{gateway.port}/api/v1/pool",
+            page_url=f"http://{gateway.host}:{gateway.port}/",
             elapsed_s=time.monotonic() - self._started_s,
             miners=self._miners,
             progress=self._progress,

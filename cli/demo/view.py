@@ -23,7 +23,7 @@ def render(
     coin: Coin,
     node_name: str,
     headline: str,
-    api_url: str,
+    page_url: str,
     elapsed_s: float,
     miners: Sequence[tuple[str, str, Miner]],
     progress: Progress | None,
@@ -34,14 +34,14 @@ def render(
         coin: The coin that is mined.
         node_name: "litecoind" or "simulated".
         headline: What happens at this moment.
-        api_url: Where the pool's API answers.
+        page_url: Where the pool's page answers, and its API.
         elapsed_s: Time since miners connected.
         miners: Worker name, account, miner.
         progress: The newest snapshot; None before the first.
     """
     node = "litecoind" if node_name == "litecoind" else "the simulated node (litecoind is not installed)"
     title = Text.assemble(("Lodepool", "bold"), f"  {coin.name} on {node}")
-    parts: list[RenderableType] = [Text.assemble((headline, "italic"), f"   {elapsed_s:.0f} s   {api_url}")]
+    parts: list[RenderableType] = [Text.assemble((headline, "italic"), f"   {elapsed_s:.0f} s   the page: ", (page_url, "bold"))]
     if progress:
         parts += [_facts(coin, progress, miners), _miners(coin, progress, miners), _blocks(coin, progress)]
         parts.append(_payouts(coin, progress))

@@ -145,7 +145,7 @@ export function makeMock({ scenario = process.env.LODEPOOL_SCENARIO ?? 'full', n
   }
 
   let revision = 3
-  const settings = { payout_threshold_atomic: 1_000_000, is_threshold_default: true, scheme: null, is_anonymous: false, can_choose_scheme: false, proof_kinds: ['signature', 'code'] }
+  const settings = { payout_threshold_atomic: 1_000_000, is_threshold_default: true, scheme: null, is_anonymous: false, can_choose_scheme: false, proof_kinds: ['signature'] }
   const agents = ['cgminer/4.12.1', 'bmminer/2.0.0', 'LUXminer 2025.9', 'cpuminer/2.5.1', null]
   function miner(found) {
     const m = found
@@ -177,7 +177,7 @@ export function makeMock({ scenario = process.env.LODEPOOL_SCENARIO ?? 'full', n
 
   function answer(method, path, query, body) {
     const parts = path.split('/').slice(3)
-    const [noun, id, sub, extra] = parts
+    const [noun, id, sub] = parts
     if (noun === 'pool' && !id) return pool()
     if (noun === 'pool' && id === 'history') return gone('shares') ? problem(503, 'service-unavailable', 'A service behind the API is away', 'The shares service does not answer; try again in a moment.') : history(query.get('window') ?? '24h', poolHps, 9, 3, true)
     if (noun === 'blocks' && !id) {
@@ -209,10 +209,9 @@ export function makeMock({ scenario = process.env.LODEPOOL_SCENARIO ?? 'full', n
       if (sub === 'blocks') { const [rows, next] = page(blocks.filter((b) => b.finder === id), query); return { blocks: rows, next_page_token: next } }
       if (sub === 'credits') { const [rows, next] = page(blocks.slice(1).map((b) => ({ height: b.height, block_hash: b.block_hash, status: b.status, found_time: b.found_time, work: '3936908127739502', amount_atomic: 38_120_441 + b.height % 9973 })), query); return { credits: rows, next_page_token: next } }
       if (sub === 'payouts') { const [rows, next] = page(payouts.filter((p) => p.address === id), query); return { payouts: rows, next_page_token: next } }
-      if (sub === 'settings' && extra === 'code' && method === 'POST') return { code: 'LP-7F3K9Q2M', expires_time: iso(clock() + 900_000) }
       if (sub === 'settings' && method === 'PUT') {
         if (body.revision !== revision) return problem(409, 'conflict', 'Changed meanwhile', 'The settings were changed meanwhile; load them again.')
-        if (body.proof?.kind === 'code' || /^[A-Za-z0-9+/]{80,}={0,2}$/.test(body.proof?.signature ?? '')) {
+        if (/^[A-Za-z0-9+/]{80,}={0,2}$/.test(body.proof?.signature ?? '')) {
           for (const key of ['payout_threshold_atomic', 'scheme', 'is_anonymous']) if (key in body) settings[key] = body[key]
           settings.is_threshold_default = settings.payout_threshold_atomic === 1_000_000
           revision += 1

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { formatAmount, formatAmountShort, formatCount, formatPpm, parseAmount, percentOf } from '../src/lib/amount'
 import { isoNow, settingsMessage } from '../src/lib/message'
+import { joinRows } from '../src/lib/rows'
 import { russianForm } from '../src/lib/plural'
 import { intervalFactors } from '../src/lib/poisson'
 import { formatUtc, relative, splitDuration } from '../src/lib/time'
@@ -113,5 +114,20 @@ describe('the message that is signed', () => {
   })
   it('has a time in whole seconds', () => {
     expect(isoNow(new Date(1_740_830_400_123))).toBe('2025-03-01T12:00:00Z')
+  })
+})
+
+describe('a list in pages', () => {
+  const join = (fresh: string, kept: string): string | null => joinRows([...fresh], [...kept], (row) => row)?.join('') ?? null
+  it('keeps the row that a new one has pushed out of the newest page', () => {
+    expect(join('Zab', 'abcdef')).toBe('Zabcdef')
+  })
+  it('drops a row that has left the list, and shows none twice', () => {
+    expect(join('acd', 'abcdef')).toBe('acdef')
+    expect(join('abc', 'abc')).toBe('abc')
+  })
+  it('says so when there would be a gap', () => {
+    expect(join('XYZ', 'abc')).toBeNull()
+    expect(join('abc', '')).toBe('abc')
   })
 })

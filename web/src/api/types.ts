@@ -151,7 +151,7 @@ export interface Settings {
   revision: number
   can_choose_scheme: boolean
   /** How a change can be proven; empty for an address that cannot. */
-  proof_kinds?: ('signature' | 'code')[]
+  proof_kinds?: 'signature'[]
 }
 export interface Leader { rank: number; address: string | null; hps: Whole; work: string; worker_count: number | null }
 export interface Status {
