@@ -258,11 +258,19 @@ class ShareServicer(shares_pb2_grpc.ShareServiceServicer):
         request: shares_pb2.ListInstancesRequest,
         context: _Context,  # noqa: ARG002
     ) -> shares_pb2.ListInstancesResponse:
-        """Return the coin's instances by name."""
+        """Return a page of the coin's instances by name."""
         _check_text("coin", request.coin)
+        after = decode_page_token(request.page_token, str) or ""
+        if after:
+            _check_text("page_token", after)
+        size = clamp_page_size(request.page_size)
         async with acquired(self._pool) as connection:
-            instances = await list_instances(connection, request.coin)
-        return shares_pb2.ListInstancesResponse(instances=map(_instance, instances))
+            found = await list_instances(connection, request.coin, after=after, limit=size + 1)
+        page = found[:size]
+        return shares_pb2.ListInstancesResponse(
+            instances=map(_instance, page),
+            next_page_token=encode_page_token(page[-1].instance) if len(found) > size else "",
+        )
 
 
 def _window_request(request: shares_pb2.FixWindowRequest) -> WindowRequest:

@@ -47,14 +47,18 @@ async def load_instances(connection: Connection, instances: Collection[str]) -> 
     return {row["instance"]: _instance(row) for row in rows}
 
 
-async def list_instances(connection: Connection, coin: str) -> list[InstanceState]:
-    """Return the coin's instances by name."""
+async def list_instances(
+    connection: Connection, coin: str, *, after: str = "", limit: int | None = None
+) -> list[InstanceState]:
+    """Return the coin's instances by name: those behind `after`, at most `limit`; None means all of them."""
     rows = await connection.fetch(
         f"""
         SELECT {_INSTANCE_COLUMNS} FROM shares.instance JOIN shares.coin USING (coin_key)
-        WHERE coin.coin = $1 ORDER BY instance.instance
+        WHERE coin.coin = $1 AND instance.instance > $2 ORDER BY instance.instance LIMIT $3
         """,
         coin,
+        after,
+        limit,
     )
     return [_instance(row) for row in rows]
 

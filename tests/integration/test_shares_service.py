@@ -499,6 +499,22 @@ async def test_instances_are_listed_with_what_they_brought(service):
     assert found.counts == shares_pb2.ShareCounts(accepted=1, low_difficulty=1)
 
 
+async def test_instances_are_listed_in_pages_that_miss_none(service):
+    names = [f"0-{number}-a" for number in range(5)]
+    await service.publish(*[FakeInstance(name).batch([FakeShare()]) for name in names])
+    await service.booked(5)
+    found, token = [], ""
+    while True:
+        request = shares_pb2.ListInstancesRequest(coin=COIN, page_size=2, page_token=token)
+        page = await call(service.stub.ListInstances, request)
+        assert len(page.instances) <= 2
+        found += [instance.instance for instance in page.instances]
+        token = page.next_page_token
+        if not token:
+            break
+    assert found == names
+
+
 async def test_window_fixed_while_shares_are_booked_is_exact(service):
     """R3: work enters the window or the heights above it, never both, never neither."""
     instance = FakeInstance()
