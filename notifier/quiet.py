@@ -66,7 +66,7 @@ def backoff_ms(*, attempt: int, min_ms: int, max_ms: int, spread: float) -> int:
         max_ms: Never longer.
         spread: From 0 to 1, by chance, so that what failed together does not come back together.
     """
-    full = min(max_ms, min_ms * 2 ** min(attempt - 1, 30))
+    full = min(max_ms, min_ms << min(attempt - 1, 30))
     return full - int(full * spread / 2)
 
 

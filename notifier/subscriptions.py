@@ -208,25 +208,34 @@ async def list_page(
     return [from_row(row) for row in rows]
 
 
-async def rotate_secret(connection: Connection, subscription_id: int, *, expire_time_ms: int) -> str:
-    """Give a webhook a new secret and return it; messages carry the old one's signature too until the given time.
+async def rotate_secret(
+    connection: Connection, subscription_id: int, *, request_id: str, expire_time_ms: int
+) -> tuple[Subscription, str]:
+    """Give a webhook a new secret; messages carry the old one's signature too until the given time.
+
+    Returns:
+        The subscription and its newest secret, the one made before when the request id is the same.
 
     Raises:
         SubscriptionUnknown: When there is no such webhook.
     """
-    secret = new_secret()
-    status = await connection.execute(
-        """
-        UPDATE notifier.subscription SET secrets = ARRAY[$2, secrets[1]], secret_expire_time_ms = $3
+    row = await connection.fetchrow(
+        f"""
+        UPDATE notifier.subscription SET
+            secrets = CASE WHEN secret_request_id = $2 THEN secrets ELSE ARRAY[$3, secrets[1]] END,
+            secret_expire_time_ms = CASE WHEN secret_request_id = $2 THEN secret_expire_time_ms ELSE $4 END,
+            secret_request_id = $2
         WHERE subscription_id = $1 AND channel = 'webhook'
+        RETURNING {COLUMNS}, secrets
         """,
         subscription_id,
-        secret,
+        request_id,
+        new_secret(),
         expire_time_ms,
     )
-    if status != "UPDATE 1":
+    if row is None:
         raise SubscriptionUnknown(subscription_id)
-    return secret
+    return from_row(row), row["secrets"][0]
 
 
 async def unsubscribe(connection: Connection, token: str) -> bool:

@@ -17,7 +17,6 @@ class Message:
         key: The same at every try, different for every message: what a receiver can tell repetitions by.
         subscription: To whom, and in which language and time zone.
         notices: What is told, oldest first; never empty.
-        omitted_count: Further notices that are not told one by one.
         attempt: This try's number, from 1.
         secrets: What a webhook is signed with, newest first.
         unsubscribe_token: Lets whoever has it end the subscription.
@@ -26,7 +25,6 @@ class Message:
     key: str
     subscription: Subscription
     notices: tuple[Notice, ...]
-    omitted_count: int = 0
     attempt: int = 1
     secrets: tuple[str, ...] = ()
     unsubscribe_token: str = ""

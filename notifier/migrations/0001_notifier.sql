@@ -47,6 +47,7 @@ CREATE TABLE subscription (
     -- What webhooks are signed with, newest first; the second one until secret_expire_time_ms.
     secrets text[] NOT NULL DEFAULT '{}' CHECK (cardinality(secrets) <= 2),
     secret_expire_time_ms bigint NOT NULL DEFAULT 0,
+    secret_request_id text NOT NULL DEFAULT '',
     CHECK (account = '' OR NOT 'trouble' = ANY (told_kinds))
 );
 
