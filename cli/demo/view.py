@@ -41,7 +41,9 @@ def render(
     """
     node = "litecoind" if node_name == "litecoind" else "the simulated node (litecoind is not installed)"
     title = Text.assemble(("Lodepool", "bold"), f"  {coin.name} on {node}")
-    parts: list[RenderableType] = [Text.assemble((headline, "italic"), f"   {elapsed_s:.0f} s   the page: ", (page_url, "bold"))]
+    parts: list[RenderableType] = [
+        Text.assemble((headline, "italic"), f"   {elapsed_s:.0f} s   the page: ", (page_url, "bold"))
+    ]
     if progress:
         parts += [_facts(coin, progress, miners), _miners(coin, progress, miners), _blocks(coin, progress)]
         parts.append(_payouts(coin, progress))
