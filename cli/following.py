@@ -21,7 +21,6 @@ from runtime.logs import log_event
 from runtime.systemd import Systemd
 from shares.config import SharesSettings
 from stratum.config import StratumSettings
-from stratum.supervisor import worker_name
 
 _log = logging.getLogger("lodepool.config")
 
@@ -172,5 +171,4 @@ def _info(stratum: StratumSettings, rewards: RewardsSettings, payouts: PayoutSet
         difficulty_min=stratum.difficulty_min,
         difficulty_max=stratum.difficulty_max,
         schemes_allowed=stratum.schemes_allowed,
-        stratum_services=tuple(worker_name(slot) for slot in range(stratum.worker_count)),
     )

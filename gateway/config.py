@@ -69,7 +69,6 @@ class GatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
         difficulty_min: No share difficulty is lower.
         difficulty_max: No share difficulty is higher; None leaves only the network's.
         schemes_allowed: Reward schemes that a worker may choose.
-        stratum_services: Names of the stratum workers in the directory of services.
     """
 
     LIVE: ClassVar[frozenset[str]] = frozenset(
@@ -92,4 +91,3 @@ class GatewayInfo(msgspec.Struct, frozen=True, kw_only=True):
     difficulty_min: float = 0.000001
     difficulty_max: float | None = None
     schemes_allowed: tuple[str, ...] = ("pplns", "prop", "solo")
-    stratum_services: tuple[str, ...] = ()

@@ -153,9 +153,13 @@ class Sources:
         request = payouts_pb2.GetStatusRequest(coin=self._coin_id)
         return await self._call("payouts", self._payouts.GetStatus, request)
 
+    def stratum_names(self) -> tuple[str, ...]:
+        """Return the stratum workers that there are now: instances come and go."""
+        return self._clients.members("stratum")
+
     async def stratum_status(self, name: str) -> stratum_pb2.StratumStatus:
         """Ask a stratum worker how it is doing."""
-        stub = stratum_pb2_grpc.StratumServiceStub(self._clients.channel(name))
+        stub = stratum_pb2_grpc.StratumServiceStub(self._clients.member_channel("stratum", name))
         return await self._call(name, stub.GetStatus, stratum_pb2.GetStatusRequest())
 
     async def check(self, service: str) -> None:

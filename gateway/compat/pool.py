@@ -153,7 +153,7 @@ async def chain_height(compat: Compat) -> int:
         except RpcError:
             return 0
 
-    return max(await asyncio.gather(*map(ask, compat.gateway.info.stratum_services)), default=0)
+    return max(await asyncio.gather(*map(ask, sources.stratum_names())), default=0)
 
 
 async def _shares(compat: Compat) -> tuple[own.PoolShares, own.PoolRound]:

@@ -23,7 +23,7 @@ def program_version() -> str:
 
 async def get_status(gateway: Gateway, _values: Mapping[str, str]) -> models_status.Status:
     """Answer which services serve, and what the stratum servers see of the nodes."""
-    names = gateway.info.stratum_services
+    names = gateway.sources.stratum_names()
     services, stratum = await asyncio.gather(
         asyncio.gather(*(_service(gateway, name) for name in SERVICES)),
         asyncio.gather(*(_stratum(gateway, name) for name in names)),

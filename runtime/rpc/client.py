@@ -1,5 +1,6 @@
 """Channels to services, and where those services listen."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Protocol, TypeVar
 
@@ -69,6 +70,8 @@ class RpcClients:
         self._directory = directory
         self._identity = identity
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._members: dict[tuple[str, str], grpc.aio.Channel] = {}
+        self._closing: set[asyncio.Task[None]] = set()
 
     def channel(self, service: str) -> grpc.aio.Channel:
         """Return the channel to a service; it connects by itself, and again after the service has been away.
@@ -82,11 +85,47 @@ class RpcClients:
             self._channels[service] = channel
         return channel
 
+    def members(self, service: str) -> tuple[str, ...]:
+        """Return the names of a service's instances now, and give back the channels to those that are gone."""
+        names = tuple(self._directory.members(service))
+        for key in [key for key in self._members if key[0] == service and key[1] not in names]:
+            task = asyncio.get_running_loop().create_task(self._members.pop(key).close(None))
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+        return names
+
+    def member_channel(self, service: str, instance: str) -> grpc.aio.Channel:
+        """Return the channel to one instance of a service, one of `members`.
+
+        Calls raise Unavailable when the directory does not know it any more.
+        """
+        key = (service, instance)
+        if key not in self._members:
+            only = _OnlyMember(self._directory, instance)
+            self._members[key] = BalancedChannel(only, service, self._identity, interceptors=self._interceptors)
+        return self._members[key]
+
     async def close(self) -> None:
         """Close all channels."""
-        channels, self._channels = list(self._channels.values()), {}
+        channels = [*self._channels.values(), *self._members.values()]
+        self._channels, self._members = {}, {}
         for channel in channels:
             await channel.close()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+
+class _OnlyMember:
+    """Of a directory, the address of one instance."""
+
+    def __init__(self, directory: Directory, instance: str) -> None:
+        self._directory = directory
+        self._instance = instance
+
+    def target(self, service: str) -> str:
+        try:
+            return self._directory.members(service)[self._instance]
+        except KeyError:
+            raise Unavailable(f"{self._instance} of the service {service} is gone") from None
 
 
 async def call(method: Callable[..., Awaitable[Response]], request: object, *, timeout_s: float = 5.0) -> Response:

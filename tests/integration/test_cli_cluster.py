@@ -3,8 +3,10 @@
 import asyncio
 import json
 import time
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -63,6 +65,8 @@ async def test_every_service_runs_alone_and_one_status_finds_them_all(
                     await eventually(has_session, timeout_s=30, what="a status with the miner's session")
                 except AssertionError as error:
                     raise AssertionError(f"{error}; it says:\n{said[-2000:]}") from error
+                shown = await asyncio.to_thread(_api, services.gateway_port, "status")
+                assert [each["session_count"] for each in shown["stratum"]] == [1]
                 code, out, _ = await services.cli("targets")
                 assert code == 0
                 assert {group["labels"]["service"] for group in json.loads(out)} == set(ROLES)
@@ -175,8 +179,11 @@ async def test_an_empty_cluster_and_a_pool_section_in_a_host_file_are_named_with
     assert "lies in etcd; put it there with `lodepool config push`" in services.text("shares")
 
 
-def _fee_shown(port: int, fee_ppm: int) -> bool:
-    import urllib.request
+def _api(port: int, path: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/{path}", timeout=5) as response:
+        found: dict[str, Any] = json.load(response)
+        return found
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/pool", timeout=5) as response:
-        return bool(json.load(response)["fee_ppm"] == fee_ppm)
+
+def _fee_shown(port: int, fee_ppm: int) -> bool:
+    return bool(_api(port, "pool")["fee_ppm"] == fee_ppm)

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 import grpc
 import pytest
@@ -76,6 +76,32 @@ async def test_the_budget_of_one_service_is_not_spent_by_another(box: Box) -> No
         with pytest.raises(Unavailable):
             await ask(clients)
         assert box.call_count == ATTEMPTS_MAX
+        await clients.close()
+
+
+async def test_each_instance_of_a_service_is_asked_by_name_as_they_come_and_go(box: Box) -> None:
+    """§3.10: who asks every instance sees those that there are now."""
+    second_box = Box()
+    targets: dict[str, str] = {}
+
+    class Register(StaticDirectory):
+        def members(self, service: str) -> Mapping[str, str]:
+            return targets
+
+    async with serving(box, None) as first, serving(second_box, None) as second:
+        clients = RpcClients(Register({}))
+        assert clients.members("box") == ()
+        targets |= {"a": f"127.0.0.1:{first.port}", "b": f"127.0.0.1:{second.port}"}
+        assert clients.members("box") == ("a", "b")
+        for name in ("a", "b", "b"):
+            assert await call(clients.member_channel("box", name).unary_unary(GET), b"x") == b"x"
+        assert (box.call_count, second_box.call_count) == (1, 2)
+        gone = clients.member_channel("box", "a")
+        del targets["a"]
+        with pytest.raises(Unavailable):
+            await call(gone.unary_unary(GET), b"x")
+        assert clients.members("box") == ("b",)
+        assert await call(clients.member_channel("box", "b").unary_unary(GET), b"x") == b"x"
         await clients.close()
 
 
