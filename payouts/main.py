@@ -12,10 +12,11 @@ from payouts.config import PayoutSettings
 from payouts.payer import Payer
 from payouts.review import Reviewer
 from payouts.service import ACCESS, SERVICE_NAME, PayoutServicer
-from payouts.storage import migrate_payouts
+from payouts.storage import SCHEMA, migrate_payouts
 from payouts.thresholds import MinerServiceThresholds
 from proto.lodepool.payouts.v1.payouts_pb2_grpc import add_PayoutServiceServicer_to_server
 from runtime.live import Live
+from runtime.outbox import OutboxPublisher
 from runtime.platform import Platform
 from runtime.postgres.pool import check_database
 from runtime.process import keep_running
@@ -54,12 +55,14 @@ async def run(
         pool=platform.pool, reviewer=reviewer, adopter=adopter, clock=platform.clock, coin_id=coin.coin_id
     )
 
+    outbox = OutboxPublisher(platform.pool, platform.eventlog, SCHEMA, platform.clock)
+
     async def pay() -> None:
         # Who does not reach the database leaves the term to a process that does.
         await check_database(platform.pool)
         await platform.exclusive.run(f"{SERVICE}/{coin.coin_id}", payer.run)
 
-    platform.telemetry.register(metrics.counted(payer.metrics, is_payer=lambda: payer.is_active))
+    platform.telemetry.register(metrics.counted(payer.metrics, outbox, is_payer=lambda: payer.is_active))
     reading = Reading(
         SERVICE,
         read=lambda: metrics.read_standing(platform.pool, coin_id=coin.coin_id, now_ms=platform.clock.now_ms()),
@@ -69,5 +72,6 @@ async def run(
     offered = [(add_PayoutServiceServicer_to_server, servicer, SERVICE_NAME)]
     async with platform.serve(SERVICE, offered, access=ACCESS), asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_running("payer", pay, clock=platform.clock))
+        tasks.create_task(keep_running("payouts outbox", outbox.run, clock=platform.clock))
         tasks.create_task(platform.telemetry.read(reading))
         platform.ready(SERVICE)

@@ -7,6 +7,8 @@ from prometheus_client import Metric
 
 from payouts.domain import OPEN, BatchStatus
 from payouts.errors import WaitCause
+from payouts.notices import SCHEMA
+from runtime.outbox import OutboxPublisher, Waiting, read_waiting
 from runtime.postgres.pool import Pool, acquired
 from runtime.telemetry.families import counter, gauge
 
@@ -20,6 +22,9 @@ PAID = counter("lodepool_payouts_payments_confirmed_total", "Payments settled")
 PAID_ATOMIC = counter("lodepool_payouts_paid_atomic_total", "Atomic units settled")
 WAITS = counter("lodepool_payouts_waits_total", "Rounds that ended because something was missing")
 LOCKS_LOST = counter("lodepool_payouts_locks_lost_total", "Times that the connection with the payer's lock was lost")
+PUBLISHED = counter("lodepool_payouts_published_notices_total", "Notices that the event log has acknowledged")
+UNPUBLISHED = gauge("lodepool_payouts_outbox_records", "Notices that the event log has not acknowledged")
+UNPUBLISHED_AGE = gauge("lodepool_payouts_outbox_oldest_age_seconds", "Age of the oldest of them")
 IS_PAYER = gauge("lodepool_payouts_is_payer", "1 in the process that pays")
 WAITING = gauge("lodepool_payouts_waiting", "1 for what the paying process waits for", "cause")
 IS_HELD = gauge("lodepool_payouts_is_held", "1 while the operator holds payouts", "coin")
@@ -68,7 +73,9 @@ class PayoutMetrics:
     wait_cause: WaitCause | None = None
 
 
-def counted(metrics: PayoutMetrics, *, is_payer: Callable[[], bool]) -> Callable[[], Iterator[Metric]]:
+def counted(
+    metrics: PayoutMetrics, outbox: OutboxPublisher, *, is_payer: Callable[[], bool]
+) -> Callable[[], Iterator[Metric]]:
     """Return the source of what is counted in this process."""
 
     def families() -> Iterator[Metric]:
@@ -82,6 +89,7 @@ def counted(metrics: PayoutMetrics, *, is_payer: Callable[[], bool]) -> Callable
         yield PAID_ATOMIC.of(metrics.paid_atomic)
         yield WAITS.of(metrics.waits)
         yield LOCKS_LOST.of(metrics.locks_lost)
+        yield PUBLISHED.of(outbox.published_total)
         is_paying = is_payer()
         yield IS_PAYER.of(is_paying)
         yield WAITING.by({cause.value: is_paying and cause is metrics.wait_cause for cause in WaitCause})
@@ -102,6 +110,7 @@ class Standing:
         oldest_open_ms: When the oldest such batch was made; None without one.
         isolated: Accounts that cannot be paid.
         unknown_sends: Transactions of the wallet that pay accounts and wait for the operator's word.
+        unpublished: Notices in the outbox.
         read_ms: When it was read; both in milliseconds since the Unix epoch.
     """
 
@@ -113,6 +122,7 @@ class Standing:
     oldest_open_ms: int | None
     isolated: int
     unknown_sends: int
+    unpublished: Waiting
     read_ms: int
 
 
@@ -136,6 +146,7 @@ async def read_standing(pool: Pool, *, coin_id: str, now_ms: int) -> Standing:
             """,
             coin_id,
         )
+        unpublished = await read_waiting(connection, SCHEMA)
     assert row is not None  # a select of scalars has one row
     counts = {entry["status"]: entry["batch_count"] for entry in rows}
     unsettled = [entry for entry in rows if BatchStatus(entry["status"]) in OPEN]
@@ -148,6 +159,7 @@ async def read_standing(pool: Pool, *, coin_id: str, now_ms: int) -> Standing:
         oldest_open_ms=min((entry["create_time_ms"] for entry in unsettled), default=None),
         isolated=row["isolated_count"],
         unknown_sends=row["unknown_count"],
+        unpublished=unpublished,
         read_ms=now_ms,
     )
 
@@ -161,5 +173,7 @@ def read_families(standing: Standing) -> Iterator[Metric]:
     yield OPEN_PAYMENTS.by({coin: standing.open_payments})
     yield OPEN_ATOMIC.by({coin: standing.open_atomic})
     yield OLDEST.by({coin: age_ms / _MS})
+    yield UNPUBLISHED.of(standing.unpublished.record_count)
+    yield UNPUBLISHED_AGE.of(standing.unpublished.oldest_s)
     yield ISOLATED.by({coin: standing.isolated})
     yield UNKNOWN_SENDS.by({coin: standing.unknown_sends})

@@ -24,7 +24,7 @@ from nodes.errors import (
     NodeRpcError,
 )
 from nodes.interface import BitcoinWallet, BroadcastStatus
-from payouts import storage
+from payouts import notices, storage
 from payouts.candidates import Choice, choose
 from payouts.config import PayoutSettings
 from payouts.domain import (
@@ -65,6 +65,9 @@ _log = logging.getLogger("lodepool.payouts")
 ROUND_BATCHES_MAX: Final = 10
 _REFUSED_TO_BUILD: Final = frozenset({RPC_INVALID_ADDRESS_OR_KEY, RPC_INVALID_PARAMETER, RPC_WALLET_ERROR, -3})
 """A wallet's answers that mean the outputs themselves; −3 is an amount out of range. Others may pass by themselves."""
+
+NODE_PATIENCE_MS: Final = 120_000
+"""A node that fails for less than this is nobody's trouble."""
 
 Checkpoint = Callable[[Arrow], Awaitable[None]]
 
@@ -211,11 +214,22 @@ class Payer:
         self.metrics.waits += bool(reason)
         async with self._held().transaction() as conn:
             is_news = await storage.set_wait_reason(conn, self._coin.coin_id, reason)
+            await self._tell_alarm(conn, reason, is_alarm=is_alarm)
         if is_news and reason:
             level = logging.ERROR if is_alarm else logging.WARNING
             log_event(_log, level, "payouts wait", coin=self._coin.coin_id, reason=reason)
         elif is_news:
             log_event(_log, logging.INFO, "payouts go on", coin=self._coin.coin_id)
+
+    async def _tell_alarm(self, conn: Connection, reason: str, *, is_alarm: bool) -> None:
+        """Tell operators once why nobody is paid; a batch in review is told of by itself."""
+        cause = self.metrics.wait_cause
+        told = "" if cause is None or cause is WaitCause.IN_REVIEW or not is_alarm else cause.value
+        patience_ms = NODE_PATIENCE_MS if cause is WaitCause.NODE else 0
+        coin_id = self._coin.coin_id
+        since_ms = await storage.set_alarm(conn, coin_id, told, patience_ms=patience_ms, now_ms=self._clock.now_ms())
+        if since_ms is not None:
+            await notices.tell_waiting(conn, coin=coin_id, cause=told, reason=reason, since_ms=since_ms)
 
     def _held(self) -> HeldLock:
         if self._lock is None:

@@ -7,6 +7,7 @@ from uuid import UUID
 import asyncpg
 
 from nodes.interface import SignedTransaction
+from payouts import notices
 from payouts.domain import Batch, BatchEvent, BatchStatus, FeePolicy, Item, after
 from payouts.errors import BatchMoved
 from runtime.postgres.migrations import migrate
@@ -87,6 +88,40 @@ async def set_wait_reason(conn: Connection, coin_id: str, reason: str) -> bool:
         "UPDATE payouts.payer SET wait_reason = $2 WHERE coin = $1 AND wait_reason <> $2", coin_id, reason
     )
     return status != "UPDATE 0"
+
+
+async def set_alarm(conn: Connection, coin_id: str, cause: str, *, patience_ms: int, now_ms: int) -> int | None:
+    """Store why nobody is paid until somebody does something, empty when that is not so.
+
+    Args:
+        conn: Any.
+        coin_id: Whose payer.
+        cause: What it waits for; another one begins anew.
+        patience_ms: So long a cause must last before it is told.
+        now_ms: The time.
+
+    Returns:
+        Since when, where it is to be told now; each cause is told once.
+    """
+    await conn.execute(
+        """
+        UPDATE payouts.payer SET alarm_cause = $2, alarm_since_ms = $3, is_alarm_told = false
+        WHERE coin = $1 AND alarm_cause <> $2
+        """,
+        coin_id,
+        cause,
+        now_ms,
+    )
+    since_ms: int | None = await conn.fetchval(
+        """
+        UPDATE payouts.payer SET is_alarm_told = true
+        WHERE coin = $1 AND alarm_cause <> '' AND NOT is_alarm_told AND alarm_since_ms <= $2
+        RETURNING alarm_since_ms
+        """,
+        coin_id,
+        now_ms - patience_ms,
+    )
+    return since_ms
 
 
 async def set_outputs_limit(conn: Connection, coin_id: str, limit: int) -> None:
@@ -207,7 +242,7 @@ async def move(
     reason: str = "",
     confirmations: int | None = None,
 ) -> BatchStatus:
-    """Change a batch's status by compare-and-swap and return the new one.
+    """Change a batch's status by compare-and-swap, tell of it, and return the new one.
 
     Args:
         conn: Inside the transaction that holds the ledger transfers belonging to the change.
@@ -238,6 +273,9 @@ async def move(
     )
     if status != "UPDATE 1":
         raise BatchMoved(batch.batch_id, expected=batch.status.value)
+    if notices.tells(batch.status, target):
+        items = await items_of(conn, batch.batch_id)
+        await notices.tell_moved(conn, batch, items, target, reason=reason, now_ms=now_ms)
     return target
 
 

@@ -5,7 +5,7 @@ distribution in the ledger in the same database transaction as its own rows.
 
 Start with `distribution.py` (who gets what; pure), then `domain.py` (a block's life as a table, schemes; pure),
 `transfers.py` (a block's ledger transfers; pure), `follower.py` (the loop that asks the chain and books), `storage.py`,
-`consumer.py`, `service.py`, `audit.py` and `main.py`. docs/LEDGER.md shows one block in numbers.
+`notices.py`, `consumer.py`, `service.py`, `audit.py` and `main.py`. docs/LEDGER.md shows one block in numbers.
 
 May import `ledger`, `nodes`, `coins`, `runtime`, `proto`; other services are reached over gRPC only.
 """

@@ -11,7 +11,8 @@ from typing import TypeVar
 
 from ledger import storage as ledger
 from ledger.domain import Transfer
-from rewards import storage
+from proto.lodepool.events.v1.notices_pb2 import BlockNoticeKind
+from rewards import notices, storage
 from rewards.distribution import Distribution
 from rewards.domain import Block, FoundBlock, Status, WindowPlan
 from rewards.errors import BlockChanged
@@ -66,6 +67,7 @@ async def credit(books: Books, block: Block, distribution: Distribution, *, roun
         await storage.insert_credits(conn, block.found, distribution)
         await storage.mark_credited(conn, block.found, distribution, round_work=round_work)
         await ledger.apply(conn, _credited(block, distribution, generation=1))
+        await notices.tell_credits(conn, block.found, distribution.credits, generation=1)
 
     await _book(books, block, work)
 
@@ -78,6 +80,7 @@ async def credit_again(books: Books, block: Block) -> None:
         distribution = await storage.distribution_of(conn, block)
         await storage.set_status(conn, block.found, Status.IMMATURE, generation=generation)
         await ledger.apply(conn, _credited(block, distribution, generation=generation))
+        await notices.tell_credits(conn, block.found, distribution.credits, generation=generation)
 
     await _book(books, block, work)
 
@@ -89,6 +92,7 @@ async def mature(books: Books, block: Block, *, trace_parent: str = "") -> None:
         credited = _credited(block, await storage.distribution_of(conn, block), generation=block.generation)
         await storage.set_status(conn, block.found, Status.MATURE, generation=block.generation)
         await ledger.apply(conn, maturity_transfers(credited, generation=block.generation, trace_parent=trace_parent))
+        await notices.tell_moved(conn, block, BlockNoticeKind.BLOCK_NOTICE_KIND_CONFIRMED)
 
     await _book(books, block, work)
 
@@ -100,6 +104,7 @@ async def reverse(books: Books, block: Block) -> None:
         credited = _credited(block, await storage.distribution_of(conn, block), generation=block.generation)
         await storage.set_status(conn, block.found, Status.ORPHANED, generation=block.generation)
         await ledger.apply(conn, reversal_transfers(credited, generation=block.generation))
+        await notices.tell_moved(conn, block, BlockNoticeKind.BLOCK_NOTICE_KIND_ORPHANED)
 
     await _book(books, block, work)
 
@@ -109,6 +114,7 @@ async def orphan(books: Books, block: Block) -> None:
 
     async def work(conn: Connection) -> None:
         await storage.set_status(conn, block.found, Status.ORPHANED, generation=block.generation)
+        await notices.tell_moved(conn, block, BlockNoticeKind.BLOCK_NOTICE_KIND_ORPHANED)
 
     await _book(books, block, work)
 
@@ -116,7 +122,14 @@ async def orphan(books: Books, block: Block) -> None:
 async def hold(books: Books, block: Block, reason: str) -> bool:
     """Note why a block waits for the operator, empty when it does not; return whether that is new."""
     found = block.found
-    return await books.transact(lambda conn: storage.set_hold(conn, found.coin, found.block_hash_hex, reason))
+
+    async def work(conn: Connection) -> bool:
+        is_new = await storage.set_hold(conn, found.coin, found.block_hash_hex, reason)
+        if is_new and reason:
+            await notices.tell_held(conn, coin=found.coin, block_hash_hex=found.block_hash_hex, reason=reason)
+        return is_new
+
+    return await books.transact(work)
 
 
 async def keep_plan(books: Books, found: FoundBlock, plan: WindowPlan) -> WindowPlan:

@@ -8,7 +8,7 @@ from google.protobuf.message import DecodeError
 
 from coins.work import work_from_target
 from proto.lodepool.events.v1 import events_pb2
-from rewards import storage
+from rewards import notices, storage
 from rewards.domain import FoundBlock, check_found, parse_scheme
 from rewards.errors import BlockInvalid
 from rewards.metrics import Counters
@@ -60,12 +60,15 @@ class BlockConsumer:
                 found = parse_found(record.payload, fee_ppm=self._fee_ppm())
             except BlockInvalid as error:
                 await storage.insert_poison(conn, record, str(error))
+                await notices.tell_poison(conn, record, str(error))
                 self._counters.blocks_poison_total += 1
                 log_event(_log, logging.ERROR, "block record set aside", offset=record.offset, error=str(error))
                 continue
             with self._telemetry.span("rewards.block_booked", found.trace_parent) as span:
                 traced = replace(found, trace_parent=parent_of(span) or found.trace_parent)
                 is_new = await storage.insert_found(conn, traced)
+                if is_new:
+                    await notices.tell_found(conn, traced)
             if is_new:
                 self._counters.blocks_found_total += 1
                 log_event(

@@ -15,6 +15,7 @@ from rewards.metrics import Counters
 from rewards.service import ACCESS, FULL_NAME, RewardService
 from rewards.windows import SharesWindows
 from runtime.live import Live
+from runtime.outbox import OutboxPublisher
 from runtime.platform import Platform
 from runtime.postgres.migrations import migrate
 from runtime.postgres.pool import check_database
@@ -52,6 +53,12 @@ async def run(live: Live[RewardsSettings], pool_settings: PoolSettings, platform
         telemetry=platform.telemetry,
     )
     consumer = BlockConsumer(fee_ppm=lambda: live.value.fee_ppm, counters=counters, telemetry=platform.telemetry)
+    outbox = OutboxPublisher(platform.pool, platform.eventlog, "rewards", platform.clock)
+
+    def on_blocks() -> None:
+        follower.wake()
+        outbox.wake()
+
     service = RewardService(
         platform.pool, maturity_blocks={known.coin_id: known.maturity_blocks for known in registry.all_coins()}
     )
@@ -61,7 +68,7 @@ async def run(live: Live[RewardsSettings], pool_settings: PoolSettings, platform
         await check_database(platform.pool)
         await platform.exclusive.run(f"{SERVICE}/{coin.coin_id}", follower.run)
 
-    platform.telemetry.register(metrics.counted(counters))
+    platform.telemetry.register(metrics.counted(counters, outbox))
     reading = Reading(
         SERVICE,
         read=lambda: metrics.read_standing(platform.pool, coin_id=coin.coin_id),
@@ -73,10 +80,11 @@ async def run(live: Live[RewardsSettings], pool_settings: PoolSettings, platform
         tasks.create_task(
             keep_running(
                 "rewards consumer",
-                lambda: consumer.run(platform.eventlog, platform.pool, after_commit=follower.wake),
+                lambda: consumer.run(platform.eventlog, platform.pool, after_commit=on_blocks),
                 clock=platform.clock,
             )
         )
         tasks.create_task(keep_running("rewards follower", follow, clock=platform.clock))
+        tasks.create_task(keep_running("rewards outbox", outbox.run, clock=platform.clock))
         tasks.create_task(platform.telemetry.read(reading))
         platform.ready(SERVICE)

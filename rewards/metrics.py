@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from prometheus_client import Metric
 
 from rewards.domain import Status
+from runtime.outbox import OutboxPublisher, Waiting, read_waiting
 from runtime.postgres.pool import Pool, acquired
 from runtime.telemetry.families import counter, gauge
 
@@ -16,6 +17,9 @@ CREDITED = counter("lodepool_rewards_blocks_credited_total", "Blocks credited, a
 MATURED = counter("lodepool_rewards_blocks_matured_total", "Blocks whose credits became payable")
 ORPHANED = counter("lodepool_rewards_blocks_orphaned_total", "Blocks orphaned")
 WAITS = counter("lodepool_rewards_window_waits_total", "Times that a block's window could not be fixed yet")
+PUBLISHED = counter("lodepool_rewards_published_notices_total", "Notices that the event log has acknowledged")
+UNPUBLISHED = gauge("lodepool_rewards_outbox_records", "Notices that the event log has not acknowledged")
+UNPUBLISHED_AGE = gauge("lodepool_rewards_outbox_oldest_age_seconds", "Age of the oldest of them")
 LOOKED = gauge(
     "lodepool_rewards_last_look_time_seconds",
     "When this process last looked at all blocks, since the Unix epoch; absent in a process that does not follow them",
@@ -62,7 +66,7 @@ class Counters:
     looked_s: float = 0.0
 
 
-def counted(counters: Counters) -> Callable[[], Iterator[Metric]]:
+def counted(counters: Counters, outbox: OutboxPublisher) -> Callable[[], Iterator[Metric]]:
     """Return the source of what is counted in this process."""
 
     def families() -> Iterator[Metric]:
@@ -73,6 +77,7 @@ def counted(counters: Counters) -> Callable[[], Iterator[Metric]]:
         yield MATURED.of(counters.blocks_matured_total)
         yield ORPHANED.of(counters.blocks_orphaned_total)
         yield WAITS.of(counters.windows_waited_total)
+        yield PUBLISHED.of(outbox.published_total)
         if counters.looked_s:
             yield LOOKED.of(counters.looked_s)
 
@@ -91,6 +96,7 @@ class Standing:
         balances: By coin and bucket, posted credits less debits; external is what came from coinbases.
         reserved: Pending debits, by coin.
         imbalance: Debits less credits, posted and pending, by coin.
+        unpublished: Notices in the outbox.
     """
 
     poison_count: int
@@ -100,12 +106,14 @@ class Standing:
     balances: dict[tuple[str, str], int]
     reserved: dict[str, int]
     imbalance: dict[str, int]
+    unpublished: Waiting
 
 
 async def read_standing(pool: Pool, *, coin_id: str) -> Standing:
     """Read how blocks and ledger of a coin stand; in one transaction, so that the sums fit."""
     async with acquired(pool) as connection, connection.transaction(isolation="repeatable_read", readonly=True):
         poison_count = await connection.fetchval("SELECT count(*) FROM rewards.poison")
+        unpublished = await read_waiting(connection, "rewards")
         rows = await connection.fetch(
             """
             SELECT status, count(*) AS block_count, count(*) FILTER (WHERE hold_reason <> '') AS held_count,
@@ -135,12 +143,15 @@ async def read_standing(pool: Pool, *, coin_id: str) -> Standing:
         balances={(coin_id, bucket): posted.get(bucket, 0) for bucket in _BUCKETS},
         reserved={coin_id: reserved},
         imbalance={coin_id: abs(sum(posted.values())) + abs(reserved - coming)},
+        unpublished=unpublished,
     )
 
 
 def read_families(standing: Standing) -> Iterator[Metric]:
     """Yield what was read."""
     yield POISON_KEPT.of(standing.poison_count)
+    yield UNPUBLISHED.of(standing.unpublished.record_count)
+    yield UNPUBLISHED_AGE.of(standing.unpublished.oldest_s)
     yield BLOCKS.by(standing.blocks)
     yield HELD.by(standing.held)
     yield OLDEST.by(standing.oldest_candidate_s)
