@@ -1,10 +1,11 @@
 """Numbered pages and counts over the services' lists, which know page tokens only."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from gateway.cache import RecentAnswers
+from gateway.compat.query import Query
 from gateway.panels import need
 from gateway.sources import Sources
 from proto.lodepool.payouts.v1 import payouts_pb2
@@ -16,7 +17,8 @@ CHUNK_ITEMS = 1_000
 CHUNKS_MAX = 20
 """Pages reach back this many chunks; what is older is not found by its page number."""
 KEEP_S = 5.0
-KEPT_MAX = 256
+KEPT_MAX = 128
+WHOLES_MAX = 32
 
 T = TypeVar("T")
 
@@ -45,6 +47,37 @@ class Lists:
     def __init__(self, sources: Sources, *, clock: Clock) -> None:
         self._sources = sources
         self._kept: RecentAnswers[Chunk] = RecentAnswers(clock=clock, keep_s=KEEP_S, entries_max=KEPT_MAX)
+        self._wholes: RecentAnswers[Sequence[Any]] = RecentAnswers(clock=clock, keep_s=KEEP_S, entries_max=WHOLES_MAX)
+
+    async def page(
+        self, name: Hashable, items: Callable[[], AsyncIterator[T]], query: Query, *, is_sparse: bool = False
+    ) -> Sequence[T]:
+        """Return the page that is asked for; an early one is found without walking the whole list.
+
+        Args:
+            name: What the items are, as for `whole`.
+            items: Walks them.
+            query: Which page.
+            is_sparse: Few of the items that are walked are given, so that even the first page can be far.
+        """
+        end = query.offset + query.page_size
+        if end <= CHUNK_ITEMS and not is_sparse:
+            return await part(items(), offset=query.offset, size=query.page_size)
+        return (await self.whole(name, items))[query.offset : end]
+
+    async def whole(self, name: Hashable, items: Callable[[], AsyncIterator[T]]) -> Sequence[T]:
+        """Return all items as far as pages reach, walked once in a while however many ask.
+
+        Args:
+            name: What the items are: those of the same name are the same.
+            items: Walks them.
+        """
+
+        async def walk() -> Sequence[T]:
+            return [item async for item in items()]
+
+        found: Sequence[T] = await self._wholes.get(name, walk)
+        return found
 
     def blocks(self, account: str = "") -> AsyncIterator[rewards_pb2.Block]:
         """Walk the blocks, newest first; an empty account asks for everybody's."""
@@ -107,8 +140,3 @@ async def part(items: AsyncIterator[T], *, offset: int, size: int) -> list[T]:
             found.append(item)
         index += 1
     return found
-
-
-async def count(items: AsyncIterator[object]) -> int:
-    """Return how many items there are, as far as pages reach."""
-    return sum([1 async for _ in items])

@@ -1,12 +1,12 @@
 """One miner: what it has, what it was paid, what it mined."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from coins.work import work_from_target
 from gateway.compat import models, translation
 from gateway.compat.context import Compat, Refused
-from gateway.compat.lists import part
+from gateway.compat.lists import CHUNK_ITEMS, part
 from gateway.compat.numbers import money, whole
 from gateway.compat.performance import DAY_MS, HOUR_MS, Step, by_time, finished, grouped
 from gateway.compat.query import Query, SampleRange
@@ -18,7 +18,6 @@ from proto.lodepool.rewards.v1 import rewards_pb2
 from proto.lodepool.shares.v1 import shares_pb2
 from runtime.rpc.errors import NotFound
 
-ITEMS_MAX = 20_000
 WORKERS_LISTED_MAX = 20
 """Workers of greatest hashrate that stand in samples under their own names; the others stand together."""
 RECENT_MS = 20 * 60_000
@@ -36,24 +35,20 @@ async def get_miner(compat: Compat, query: Query, path: Path) -> models.MinerSta
     account, decimals = compat.account_of(path["address"]), gateway.coin.decimals
     if account is None:
         return _nobody(decimals)
-    stats, balance, payouts, work, samples, counts = await asyncio.gather(
+    now_ms = gateway.clock.now_ms()
+    stats, balance, (newest, today_atomic), work, samples, counts = await asyncio.gather(
         _stats(compat, account),
         _balance(compat, account),
-        part(sent_payouts(compat, account), offset=0, size=ITEMS_MAX),
+        _paid(compat, account, since_ms=now_ms - now_ms % DAY_MS),
         _work_since_block(compat, account),
         _samples(compat, account, query.reach),
         _counts(compat, account),
     )
-    now_ms = gateway.clock.now_ms()
-    today_ms = now_ms - now_ms % DAY_MS
-    newest = payouts[0] if payouts else None
     return models.MinerStats(
         pending_shares=whole(work // work_from_target(gateway.coin.diff1_target)),
         pending_balance=money(balance.payable_atomic, decimals=decimals),
         total_paid=money(balance.paid_atomic + balance.reserved_atomic, decimals=decimals),
-        today_paid=money(
-            sum(payout.amount_atomic for payout in payouts if payout.create_time_ms >= today_ms), decimals=decimals
-        ),
+        today_paid=money(today_atomic, decimals=decimals),
         last_payment=None if newest is None else time_of(newest.create_time_ms),
         last_payment_link=None if newest is None else translation.tx_link(gateway.coin, newest.txid_hex),
         performance=translation.performance(stats, now_ms=now_ms, age_ms_max=RECENT_MS),
@@ -93,23 +88,33 @@ async def refuse_settings(_compat: Compat, _query: Query, _path: Path) -> models
 async def list_changes(compat: Compat, query: Query, path: Path) -> list[models.BalanceChange]:
     """Answer a page of what changed a miner's balance, newest first."""
     end = query.offset + query.page_size
-    return (await _changes(compat, path, size=end))[query.offset : end]
+    account = compat.account_of(path["address"])
+    if account is None:
+        return []
+    if end > CHUNK_ITEMS:
+        return (await page_changes(compat, query, path)).result
+    rewarded, payouts = await asyncio.gather(
+        part(_mature_credits(compat, account), offset=0, size=end),
+        part(sent_payouts(compat, account), offset=0, size=end),
+    )
+    return _told(compat, account, translation.balance_changes(rewarded, payouts)[query.offset : end])
 
 
 async def page_changes(compat: Compat, query: Query, path: Path) -> models.BalanceChangePage:
     """Answer a page of what changed a miner's balance, with the count of all."""
-    every = await _changes(compat, path, size=ITEMS_MAX)
+    account = compat.account_of(path["address"])
+    every = [] if account is None else await _all_changes(compat, account)
     return models.BalanceChangePage(
         page_count=len(every) // query.page_size,
         item_count=len(every),
-        result=every[query.offset : query.offset + query.page_size],
+        result=_told(compat, account or "", every[query.offset : query.offset + query.page_size]),
         success=True,
     )
 
 
 async def list_earnings(compat: Compat, query: Query, path: Path) -> list[models.DailyEarning]:
     """Answer a page of what a miner was paid a day, newest first."""
-    return (await _earnings(compat, path))[query.offset : query.offset + query.page_size]
+    return list((await _earnings(compat, path))[query.offset : query.offset + query.page_size])
 
 
 async def page_earnings(compat: Compat, query: Query, path: Path) -> models.DailyEarningPage:
@@ -118,9 +123,14 @@ async def page_earnings(compat: Compat, query: Query, path: Path) -> models.Dail
     return models.DailyEarningPage(
         page_count=len(every) // query.page_size,
         item_count=len(every),
-        result=every[query.offset : query.offset + query.page_size],
+        result=list(every[query.offset : query.offset + query.page_size]),
         success=True,
     )
+
+
+async def all_sent(compat: Compat, account: str) -> Sequence[payouts_pb2.Payout]:
+    """Return all payments that were sent, as far as pages reach."""
+    return await compat.lists.whole(("sent", account), lambda: sent_payouts(compat, account))
 
 
 async def sent_payouts(compat: Compat, account: str) -> AsyncIterator[payouts_pb2.Payout]:
@@ -130,15 +140,29 @@ async def sent_payouts(compat: Compat, account: str) -> AsyncIterator[payouts_pb
             yield payout
 
 
-async def _changes(compat: Compat, path: Path, *, size: int) -> list[models.BalanceChange]:
-    account = compat.account_of(path["address"])
-    if account is None:
-        return []
-    rewarded, payouts = await asyncio.gather(
-        part(_mature_credits(compat, account), offset=0, size=size),
-        part(sent_payouts(compat, account), offset=0, size=size),
-    )
-    return translation.balance_changes(rewarded, payouts, compat.gateway.coin, pool_id=compat.pool_id, address=account)
+async def _all_changes(compat: Compat, account: str) -> Sequence[translation.Change]:
+    async def walk() -> AsyncIterator[translation.Change]:
+        rewarded = [credit async for credit in _mature_credits(compat, account)]
+        for change in translation.balance_changes(rewarded, await all_sent(compat, account)):
+            yield change
+
+    return await compat.lists.whole(("changes", account), walk)
+
+
+def _told(compat: Compat, account: str, changes: Sequence[translation.Change]) -> list[models.BalanceChange]:
+    coin = compat.gateway.coin
+    return [change.told(coin, pool_id=compat.pool_id, address=account) for change in changes]
+
+
+async def _paid(compat: Compat, account: str, *, since_ms: int) -> tuple[payouts_pb2.Payout | None, int]:
+    """Return the newest payment that was sent, and the sum of those since a time, atomic units."""
+    newest, paid_atomic = None, 0
+    async for payout in sent_payouts(compat, account):
+        newest = newest or payout
+        if payout.create_time_ms < since_ms:
+            break
+        paid_atomic += payout.amount_atomic
+    return newest, paid_atomic
 
 
 async def _mature_credits(compat: Compat, account: str) -> AsyncIterator[rewards_pb2.Credit]:
@@ -147,12 +171,16 @@ async def _mature_credits(compat: Compat, account: str) -> AsyncIterator[rewards
             yield credit
 
 
-async def _earnings(compat: Compat, path: Path) -> list[models.DailyEarning]:
+async def _earnings(compat: Compat, path: Path) -> Sequence[models.DailyEarning]:
     account = compat.account_of(path["address"])
     if account is None:
         return []
-    payouts = await part(sent_payouts(compat, account), offset=0, size=ITEMS_MAX)
-    return translation.daily_earnings(payouts, compat.gateway.coin)
+
+    async def walk() -> AsyncIterator[models.DailyEarning]:
+        for earning in translation.daily_earnings(await all_sent(compat, account), compat.gateway.coin):
+            yield earning
+
+    return await compat.lists.whole(("earnings", account), walk)
 
 
 async def _stats(compat: Compat, account: str) -> shares_pb2.AccountStats:

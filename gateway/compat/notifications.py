@@ -85,7 +85,8 @@ class Notifications:
             socket = web.WebSocketResponse(heartbeat=PING_S, compress=False, max_msg_size=MESSAGE_BYTES_MAX)
             await socket.prepare(request)
             transport = request.transport
-            if not isinstance(transport, asyncio.Transport):
+            # uvloop's transports have the methods of asyncio.Transport and not its type.
+            if transport is None:
                 return socket
             client = Client(transport=transport, socket=socket)
             self._clients.add(client)

@@ -6,8 +6,7 @@ from typing import Any
 
 from gateway.compat import miners, models, pool, translation
 from gateway.compat.context import Compat
-from gateway.compat.lists import count, part
-from gateway.compat.query import Query
+from gateway.compat.query import BlockState, Query
 from proto.lodepool.rewards.v1 import rewards_pb2
 
 Path = Mapping[str, str]
@@ -39,13 +38,17 @@ class Route:
 
 async def list_blocks(compat: Compat, query: Query, path: Path) -> list[models.Block]:
     """Answer a page of blocks, of the pool or of a miner, newest first."""
-    found = await part(_blocks(compat, query, path), offset=query.offset, size=query.page_size)
+    account = _account(compat, path)
+    name = ("blocks", account, query.states)
+    is_sparse = len(query.states) < len(BlockState)
+    found = await compat.lists.page(name, lambda: _blocks(compat, query, account), query, is_sparse=is_sparse)
     return [translation.block(block, compat.gateway.coin, pool_id=compat.pool_id) for block in found]
 
 
 async def page_blocks(compat: Compat, query: Query, path: Path) -> models.BlockPage:
     """Answer a page of blocks, with the count of all of these states."""
-    items = await count(_blocks(compat, query, path))
+    account = _account(compat, path)
+    items = len(await compat.lists.whole(("blocks", account, query.states), lambda: _blocks(compat, query, account)))
     return models.BlockPage(
         page_count=items // query.page_size,
         item_count=items,
@@ -59,14 +62,14 @@ async def list_payments(compat: Compat, query: Query, path: Path) -> list[models
     account = _account(compat, path)
     if account is None:
         return []
-    found = await part(miners.sent_payouts(compat, account), offset=query.offset, size=query.page_size)
+    found = await compat.lists.page(("sent", account), lambda: miners.sent_payouts(compat, account), query)
     return [translation.payment(payout, compat.gateway.coin) for payout in found]
 
 
 async def page_payments(compat: Compat, query: Query, path: Path) -> models.PaymentPage:
     """Answer a page of payments, with the count of all."""
     account = _account(compat, path)
-    items = 0 if account is None else await count(miners.sent_payouts(compat, account))
+    items = 0 if account is None else len(await miners.all_sent(compat, account))
     return models.PaymentPage(
         page_count=items // query.page_size,
         item_count=items,
@@ -75,8 +78,7 @@ async def page_payments(compat: Compat, query: Query, path: Path) -> models.Paym
     )
 
 
-async def _blocks(compat: Compat, query: Query, path: Path) -> AsyncIterator[rewards_pb2.Block]:
-    account = _account(compat, path)
+async def _blocks(compat: Compat, query: Query, account: str | None) -> AsyncIterator[rewards_pb2.Block]:
     if account is None:
         return
     async for block in compat.lists.blocks(account):

@@ -1,6 +1,7 @@
 """Protobuf into the shapes of the answers. Pure."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 
@@ -90,40 +91,56 @@ def payment(message: payouts_pb2.Payout, coin: Coin) -> models.Payment:
     )
 
 
-def balance_changes(
-    rewarded: Iterable[rewards_pb2.Credit],
-    payouts: Iterable[payouts_pb2.Payout],
-    coin: Coin,
-    *,
-    pool_id: str,
-    address: str,
-) -> list[models.BalanceChange]:
-    """Return what mature blocks brought and payments took, newest first.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What changed a balance.
 
-    Args:
-        rewarded: The account's.
-        payouts: Those sent to the account.
-        coin: The coin.
-        pool_id: The pool.
-        address: The account.
+    Attributes:
+        time_ms: When, milliseconds since the Unix epoch.
+        amount_atomic: By how much.
+        usage: Why.
     """
-    changes = [
-        (credit.found_time_ms, credit.amount_atomic, f"Reward for block {credit.height}")
-        for credit in rewarded
-        if credit.status == rewards_pb2.BLOCK_STATUS_MATURE
-    ]
-    changes += [(payout.create_time_ms, -payout.amount_atomic, "Balance reset after payment") for payout in payouts]
-    changes.sort(key=lambda change: change[0], reverse=True)
-    return [
-        models.BalanceChange(
+
+    time_ms: int
+    amount_atomic: int
+    usage: str
+
+    def told(self, coin: Coin, *, pool_id: str, address: str) -> models.BalanceChange:
+        """Return it as it is told of an account."""
+        return models.BalanceChange(
             pool_id=pool_id,
             address=address,
-            amount=money(amount_atomic, decimals=coin.decimals),
-            usage=usage,
-            created=time_of(time_ms),
+            amount=money(self.amount_atomic, decimals=coin.decimals),
+            usage=self.usage,
+            created=time_of(self.time_ms),
         )
-        for time_ms, amount_atomic, usage in changes
+
+
+def balance_changes(rewarded: Iterable[rewards_pb2.Credit], payouts: Iterable[payouts_pb2.Payout]) -> list[Change]:
+    """Return what mature blocks brought an account and payments took, newest first.
+
+    Args:
+        rewarded: The account's credits of mature blocks.
+        payouts: Those sent to the account.
+    """
+    changes = [
+        Change(
+            time_ms=credit.found_time_ms,
+            amount_atomic=credit.amount_atomic,
+            usage=f"Reward for block {credit.height}",
+        )
+        for credit in rewarded
     ]
+    changes += [
+        Change(
+            time_ms=payout.create_time_ms,
+            amount_atomic=-payout.amount_atomic,
+            usage="Balance reset after payment",
+        )
+        for payout in payouts
+    ]
+    changes.sort(key=lambda change: change.time_ms, reverse=True)
+    return changes
 
 
 def daily_earnings(payouts: Iterable[payouts_pb2.Payout], coin: Coin) -> list[models.DailyEarning]:

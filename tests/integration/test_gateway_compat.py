@@ -115,6 +115,28 @@ async def test_pages_reach_beyond_what_a_service_gives_at_once(world):
     assert len(world.services["payouts"].requests("ListPayouts")) > asked
 
 
+async def test_balance_changes_are_the_same_near_and_far(world):
+    """Early pages merge what is needed, late ones and counts all of it."""
+    rewarded = [
+        rewards_pb2.Credit(
+            height=number,
+            status=rewards_pb2.BLOCK_STATUS_MATURE,
+            found_time_ms=NINE_MS - number * 1_000,
+            amount_atomic=1,
+        )
+        for number in range(CHUNK_ITEMS + 50)
+    ]
+    answer = paged(rewarded, lambda chosen, **more: rewards_pb2.ListCreditsResponse(credits=chosen, **more))
+    world.services["rewards"].answers["ListCredits"] = answer
+    every = await get(world, f"/api/v2/pools/rltc1/miners/{ADDRESS}/balancechanges?pageSize=1000")
+    assert (every["itemCount"], every["pageCount"]) == (CHUNK_ITEMS + 52, 1)
+    assert await get(world, f"{MINER}/balancechanges?pageSize=20") == every["result"][:20]
+    last = await get(world, f"{MINER}/balancechanges?pageSize=40&page=26")
+    assert len(last) == 12
+    times = [change["created"] for change in every["result"]]
+    assert times == sorted(times, reverse=True)
+
+
 @pytest.mark.parametrize(
     ("query", "name", "value"),
     [

@@ -5,15 +5,19 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+import uvloop
 
 from gateway.compat.app import NOTIFICATIONS, add_compat
 from gateway.compat.notifications import HASHRATE_EVERY_S
 from gateway.config import GatewaySettings
+from gateway.context import GATEWAY
 from gateway.live.frames import TRY_AGAIN_LATER
 from gateway.live.poller import POLL_S
 from proto.lodepool.payouts.v1 import payouts_pb2
 from proto.lodepool.rewards.v1 import rewards_pb2
 from proto.lodepool.shares.v1 import shares_pb2
+from proto.lodepool.stratum.v1 import stratum_pb2
+from runtime.rpc.errors import Unavailable
 from tests.fakes.compat_world import BLOCKS, PAYOUTS, fill
 from tests.fakes.gateway_world import ADDRESS, OTHER, GatewayWorld
 
@@ -135,6 +139,33 @@ async def test_the_hashrate_is_told_again_after_a_minute_when_it_changed(world):
         assert (await receive(socket))["hashrate"] == 8, "7 came too soon after the last"
 
 
+async def test_a_chain_that_grows_is_told_with_the_height_that_is_mined_on(world, monkeypatch):
+    gateway, height = world.app[GATEWAY], 100
+
+    async def status(name: str) -> stratum_pb2.StratumStatus:
+        if name == "stratum1":
+            raise Unavailable("it is away")
+        return stratum_pb2.StratumStatus(height=height)
+
+    monkeypatch.setattr(gateway.sources, "stratum_names", lambda: ("stratum0", "stratum1"))
+    monkeypatch.setattr(gateway.sources, "stratum_status", status)
+    async with world.http.ws_connect(WS) as socket:
+        assert [(await receive(socket))["type"] for _ in range(2)] == ["greeting", "hashrateupdated"]
+        await looked(world)
+        await look(world)
+        height = 101
+        await look(world)
+        assert await receive(socket) == {
+            "type": "newchainheight",
+            "poolId": "rltc1",
+            "blockHeight": 101,
+            "symbol": "rLTC",
+            "name": "Litecoin regtest",
+        }
+    async with world.http.get("/api/pools/rltc1") as response:
+        assert (await response.json())["pool"]["networkStats"]["blockHeight"] == 101
+
+
 async def test_what_happened_while_nobody_listened_is_not_told(world):
     async with world.http.ws_connect(WS) as socket:
         assert [(await receive(socket))["type"] for _ in range(2)] == ["greeting", "hashrateupdated"]
@@ -204,3 +235,21 @@ async def test_a_client_that_does_not_read_is_dropped(world, monkeypatch):
         assert (closed.type, closed.data) == (aiohttp.WSMsgType.CLOSE, TRY_AGAIN_LATER)
     notifications = world.app[NOTIFICATIONS]
     assert (notifications.dropped_count, notifications.client_count) == (1, 0)
+
+
+def test_it_is_served_under_the_loop_of_the_program(short_dir):
+    """The program runs on uvloop, whose transports are of another type."""
+
+    async def listen() -> list[str]:
+        world = GatewayWorld(short_dir, SETTINGS)
+        add_compat(world.app)
+        fill(world)
+        await world.start()
+        try:
+            async with world.http.ws_connect(WS) as socket:
+                return [(await receive(socket))["type"] for _ in range(2)]
+        finally:
+            await world.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(listen()) == ["greeting", "hashrateupdated"]
