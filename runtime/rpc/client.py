@@ -12,6 +12,9 @@ from runtime.rpc.identity import Identity
 
 Response = TypeVar("Response")
 
+_GRACE_S = 10.0
+"""How long calls to an instance that is gone may take to finish."""
+
 
 class Directory(Protocol):
     """Knows where services listen."""
@@ -89,7 +92,7 @@ class RpcClients:
         """Return the names of a service's instances now, and give back the channels to those that are gone."""
         names = tuple(self._directory.members(service))
         for key in [key for key in self._members if key[0] == service and key[1] not in names]:
-            task = asyncio.get_running_loop().create_task(self._members.pop(key).close(None))
+            task = asyncio.get_running_loop().create_task(self._members.pop(key).close(_GRACE_S))
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         return names
@@ -111,6 +114,8 @@ class RpcClients:
         self._channels, self._members = {}, {}
         for channel in channels:
             await channel.close()
+        for task in self._closing:
+            task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
 

@@ -76,7 +76,7 @@ class ServiceProcesses:
         return self.folder / "pool.toml"
 
     def file(self, role: str) -> Path:
-        return self.folder / f"{role}.toml"
+        return self.folder / f"{role.partition('@')[0]}.toml"
 
     async def cli(self, *arguments: str) -> tuple[int, str, str]:
         """Run a command as the operator."""
@@ -89,10 +89,12 @@ class ServiceProcesses:
         return time.monotonic()
 
     def start(self, *roles: str, **environment: str) -> None:
+        """Start a process of each role; "shares@2" is a second one of shares."""
         for role in roles:
+            command = [*_CLI, "run", role.partition("@")[0], "--config", str(self.file(role))]
             with self.log(role).open("ab") as log:
                 self._processes[role] = subprocess.Popen(
-                    launch_command([*_CLI, "run", role, "--config", str(self.file(role))], death_signal=signal.SIGKILL),
+                    launch_command(command, death_signal=signal.SIGKILL),
                     stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, start_new_session=True,
                     env={
                         **os.environ, "LODEPOOL_POSTGRES_DSN": self._dsn,
@@ -106,7 +108,7 @@ class ServiceProcesses:
             await eventually(lambda role=role: self._is_serving(role), timeout_s=START_S_MAX, what=f"{role} to serve")
         code, out, err = await self.cli("status", "--processes", "--json")
         assert code == 0, err
-        assert {each["service"] for each in json.loads(out)["processes"]} >= set(roles)
+        assert {each["service"] for each in json.loads(out)["processes"]} >= {role.partition("@")[0] for role in roles}
 
     def log(self, role: str) -> Path:
         return self.folder / f"{role}.log"
