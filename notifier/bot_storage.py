@@ -160,6 +160,12 @@ async def claim_update(connection: Connection, update_id: int) -> bool:
 
 async def finish_update(connection: Connection, update_id: int, calls: Sequence[Call], *, now_ms: int) -> None:
     """Queue the answers to an update and close it; in the transaction of its effects."""
+    await put_calls(connection, update_id, calls, now_ms=now_ms)
+    await connection.execute("UPDATE notifier.bot_update SET state = 'done' WHERE update_id = $1", update_id)
+
+
+async def put_calls(connection: Connection, update_id: int, calls: Sequence[Call], *, now_ms: int) -> None:
+    """Queue the answers to an update."""
     for ordinal, call in enumerate(calls):
         upload = call.upload
         await connection.execute(
@@ -172,13 +178,12 @@ async def finish_update(connection: Connection, update_id: int, calls: Sequence[
             ordinal,
             call.chat_id,
             call.method,
-            json.dumps(call.params, ensure_ascii=False),
+            json.dumps(call.params, ensure_ascii=True),
             upload.field if upload else "",
             upload.name if upload else "",
             upload.content if upload else None,
             now_ms,
         )
-    await connection.execute("UPDATE notifier.bot_update SET state = 'done' WHERE update_id = $1", update_id)
 
 
 async def fail_update(connection: Connection, update_id: int, *, error: str) -> bool:

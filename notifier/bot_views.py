@@ -282,9 +282,14 @@ def alerts_page(
 
 def quiet_text(chat: Chat) -> str:
     """Return when a chat has its quiet hours."""
+    return html.escape(plain_quiet(chat), quote=False)
+
+
+def plain_quiet(chat: Chat) -> str:
+    """Return the same without markup."""
     if chat.quiet_start_min == chat.quiet_end_min:
-        return say(chat.language, "quiet_off", zone=chat.time_zone)
-    return say(
+        return plain(chat.language, "quiet_off", zone=chat.time_zone)
+    return plain(
         chat.language,
         "quiet_set",
         start=minute_text(chat.quiet_start_min),
