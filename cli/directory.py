@@ -6,7 +6,7 @@ from runtime.process import socket_dir
 from runtime.rpc.client import StaticDirectory
 from stratum.supervisor import worker_name
 
-SERVICES = ("shares", "miners", "rewards", "payouts")
+SERVICES = ("shares", "miners", "rewards", "payouts", "notifier")
 
 
 def local_directory(data_dir: Path, *, worker_count: int) -> StaticDirectory:

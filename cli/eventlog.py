@@ -22,7 +22,7 @@ from runtime.postgres.migrations import migrate
 from runtime.postgres.pool import acquired
 from runtime.telemetry import Telemetry
 
-USERS = ("shares", "miners", "rewards", "payouts", "shipper")
+USERS = ("shares", "miners", "rewards", "payouts", "notifier", "shipper")
 """Processes that read or publish: none of them may run while the log is changed."""
 
 

@@ -11,6 +11,7 @@ from cli.metrics import ConfigMetrics
 from cli.settings import Settings
 from gateway.config import GatewayInfo
 from miners.config import MinersSettings
+from notifier.config import NotifierSettings
 from payouts.config import PayoutSettings
 from rewards.config import RewardsSettings
 from runtime.errors import ConfigError
@@ -26,7 +27,7 @@ _log = logging.getLogger("lodepool.config")
 
 _SHARED = ("pool",)
 _BOOKS = (*_SHARED, "postgres", "eventlog", "kafka")
-_OFFICE = (*_BOOKS, "nodes", "shares", "miners", "rewards", "payouts", "gateway")
+_OFFICE = (*_BOOKS, "nodes", "shares", "miners", "rewards", "payouts", "notifier", "gateway")
 SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "stratum": (*_SHARED, "nodes", "stratum"),
     "shipper": _BOOKS,
@@ -34,6 +35,7 @@ SECTIONS: Final[Mapping[str, tuple[str, ...]]] = {
     "miners": (*_BOOKS, "miners"),
     "rewards": (*_BOOKS, "nodes", "rewards"),
     "payouts": (*_BOOKS, "nodes", "payouts"),
+    "notifier": (*_BOOKS, "notifier"),
     "gateway": (*_SHARED, "gateway"),
     "office": _OFFICE,
 }
@@ -49,6 +51,7 @@ class LiveSections:
     miners: Live[MinersSettings]
     rewards: Live[RewardsSettings]
     payouts: Live[PayoutSettings]
+    notifier: Live[NotifierSettings]
     info: Live[GatewayInfo]
 
     @classmethod
@@ -60,6 +63,7 @@ class LiveSections:
             miners=Live(settings.miners),
             rewards=Live(settings.rewards),
             payouts=Live(settings.payouts),
+            notifier=Live(settings.notifier),
             info=Live(_info(settings.stratum, settings.rewards, settings.payouts)),
         )
 
@@ -75,6 +79,7 @@ class LiveSections:
             "miners": self.miners.set(settings.miners),
             "rewards": self.rewards.set(settings.rewards),
             "payouts": self.payouts.set(settings.payouts),
+            "notifier": self.notifier.set(settings.notifier),
         }
         self.info.set(_info(self.stratum.value, self.rewards.value, self.payouts.value))
         return waiting

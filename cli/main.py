@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "migrate": "cli.migrate",
     "mine": "cli.mine",
     "miners": "cli.miners",
+    "notify": "cli.notify",
     "payouts": "cli.payouts",
     "run": "cli.run",
     "status": "cli.status",

@@ -17,6 +17,7 @@ SCHEMAS = {
     "miners": "miners",
     "rewards": "rewards",
     "payouts": "payouts",
+    "notifier": "notifier",
 }
 """Schema → the package its migrations lie in, in the order they build on one another."""
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import gateway.main
 import miners.main
+import notifier.main
 import payouts.main
 import rewards.main
 import shares.main
@@ -26,14 +27,14 @@ from runtime.eventlog.postgres import PostgresEventLog
 from runtime.exclusive import Term
 from runtime.logs import log_event
 from runtime.platform import FrontPlatform, Platform
-from runtime.postgres.pool import Pool, acquired
+from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.process import keep_running
 
 _log = logging.getLogger("lodepool.office")
 
 PRUNE_INTERVAL_S = 600.0
 EVENTS_KEPT = timedelta(days=7)
-CONSUMERS = {"shares": ("shares", "miners"), "blocks": ("rewards",)}
+CONSUMERS = {"shares": ("shares", "miners"), "blocks": ("rewards",), "notices": ("notifier",)}
 """Topic → the schemas whose consumers must have read a record before it may go."""
 
 OFFICE = "office"
@@ -59,7 +60,7 @@ async def run(around: Surroundings) -> None:
         return
     if around.role == OFFICE and around.cluster is not None:
         raise UserError(
-            "The office is for one machine.", "on a cluster run shares, miners, rewards, payouts and gateway"
+            "The office is for one machine.", "on a cluster run shares, miners, rewards, payouts, notifier and gateway"
         )
     async with _platform(around) as platform, _nodes(around) as (group, wallet), asyncio.TaskGroup() as tasks:
         for work in _works(around, platform, group, wallet):
@@ -85,6 +86,8 @@ def _works(
             yield keep_running("retention", lambda: _retain(platform), clock=platform.clock)
     if "miners" in runs:
         yield miners.main.run(live.miners, pool_settings, platform)
+    if "notifier" in runs:
+        yield notifier.main.run(live.notifier, pool_settings, platform)
     if group is not None and wallet is not None:
         yield group.run()
         if "rewards" in runs:
@@ -151,11 +154,19 @@ async def _prune(eventlog: PostgresEventLog, pool: Pool) -> None:
     """Delete what every consumer has read and the retention no longer keeps."""
     for topic, schemas in CONSUMERS.items():
         async with acquired(pool) as connection:
-            positions = [
-                await connection.fetchval(f"SELECT min(next_offset) FROM {schema}.position WHERE topic = $1", topic)
-                for schema in schemas
-            ]
-        if all(position is not None for position in positions):
+            found = [await _position(connection, schema, topic) for schema in schemas]
+        positions = [position for position in found if position is not None]
+        if len(positions) == len(schemas):
             count = await eventlog.prune(topic, keep=EVENTS_KEPT, below_offset=min(positions))
             if count:
                 log_event(_log, logging.INFO, "records pruned", topic=topic, record_count=count)
+
+
+async def _position(connection: Connection, schema: str, topic: str) -> int | None:
+    """Return how far a consumer has read everywhere; None when it has not, or has never run here."""
+    if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.position") is None:
+        return None
+    offset: int | None = await connection.fetchval(
+        f"SELECT min(next_offset) FROM {schema}.position WHERE topic = $1", topic
+    )
+    return offset

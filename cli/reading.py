@@ -9,6 +9,7 @@ from typing import TypeVar
 from cli.directory import local_directory
 from cli.settings import Settings
 from proto.lodepool.miners.v1.miners_pb2_grpc import MinerServiceStub
+from proto.lodepool.notifier.v1.notifier_pb2_grpc import NotifierServiceStub
 from proto.lodepool.payouts.v1.payouts_pb2_grpc import PayoutServiceStub
 from proto.lodepool.rewards.v1.rewards_pb2_grpc import RewardServiceStub
 from proto.lodepool.shares.v1.shares_pb2_grpc import ShareServiceStub
@@ -57,6 +58,7 @@ class Services:
         self.miners = MinerServiceStub(clients.channel("miners"))
         self.rewards = RewardServiceStub(clients.channel("rewards"))
         self.payouts = PayoutServiceStub(clients.channel("payouts"))
+        self.notifier = NotifierServiceStub(clients.channel("notifier"))
         self._each = [
             RpcClients(StaticDirectory({"stratum": target}), identity)
             for target in directory.members("stratum").values()

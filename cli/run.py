@@ -23,6 +23,7 @@ ROLES: Final = {
     "miners": "cli.office",
     "rewards": "cli.office",
     "payouts": "cli.office",
+    "notifier": "cli.office",
     "gateway": "cli.office",
     "office": "cli.office",
 }
@@ -47,7 +48,7 @@ def run(role: str, config: Path, slot: int) -> None:
     """Run one process of the pool until it is told to stop.
 
     PROCESS is stratum (serves miners), shipper (carries this host's journals to the event log), shares, miners,
-    rewards, payouts, gateway, or office: the last five in one process, for one machine.
+    rewards, payouts, notifier, gateway, or office: the last six in one process, for one machine.
 
     SIGTERM makes it take nothing new and finish what runs. It tells systemd when it serves (Type=notify), and feeds
     its watchdog. Exit codes: 0 stopped, 1 unexpected error, 2 you must act, and stderr says how.

@@ -21,6 +21,7 @@ from coins.settings import PoolSettings
 from gateway.config import GatewaySettings
 from miners.config import MinersSettings
 from nodes.settings import NodeSettings
+from notifier.config import NotifierSettings
 from payouts.config import PayoutSettings
 from rewards.config import RewardsSettings
 from runtime.config import decode_section, load_toml
@@ -92,6 +93,7 @@ class PoolTree(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     miners: MinersSettings = MinersSettings()
     rewards: RewardsSettings = RewardsSettings()
     payouts: PayoutSettings = PayoutSettings()
+    notifier: NotifierSettings = NotifierSettings()
     gateway: GatewaySettings = GatewaySettings()
 
 
@@ -123,6 +125,7 @@ class Settings:
     miners: MinersSettings
     rewards: RewardsSettings
     payouts: PayoutSettings
+    notifier: NotifierSettings
     gateway: GatewaySettings
     etcd: EtcdSettings | None
     rpc: RpcSettings
@@ -267,7 +270,20 @@ def _check_no_password(tree: Tree) -> None:
         )
 
 
-TREE_SCHEMA: Final = Schema({"": PoolTree}, checks=(_check_nodes, _check_no_password, _check_no_node_password))
+def _check_no_mail_password(tree: Tree) -> None:
+    notifier = tree.get("notifier")
+    email = notifier.get("email") if isinstance(notifier, Mapping) else None
+    if isinstance(email, Mapping) and email.get("password"):
+        raise ConfigError(
+            "notifier.email.password",
+            "everybody who may read etcd would see it",
+            "password_file (a path that each host has), or LODEPOOL_NOTIFIER_EMAIL_PASSWORD in the environment",
+        )
+
+
+TREE_SCHEMA: Final = Schema(
+    {"": PoolTree}, checks=(_check_nodes, _check_no_password, _check_no_node_password, _check_no_mail_password)
+)
 """What the tree in etcd may contain."""
 
 

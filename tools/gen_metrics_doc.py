@@ -10,6 +10,7 @@ import cli.metrics
 import gateway.metrics
 import miners.metrics
 import nodes.metrics
+import notifier.metrics
 import payouts.metrics
 import rewards.metrics
 import runtime.etcd.metrics
@@ -100,12 +101,12 @@ SECTIONS = (
     Section(title="etcd", processes="every process of a cluster", modules=(runtime.etcd.metrics,)),
     Section(
         title="PostgreSQL",
-        processes="office, shares, miners, rewards, payouts; the shipper with eventlog.kind = postgres",
+        processes="office, shares, miners, rewards, payouts, notifier; the shipper with eventlog.kind = postgres",
         modules=(runtime.telemetry.postgres,),
     ),
     Section(
         title="Event log",
-        processes="office, shares, miners, rewards, shipper",
+        processes="office, shares, miners, rewards, notifier, shipper",
         modules=(runtime.telemetry.eventlog,),
     ),
     Section(title="Nodes", processes="office, rewards, payouts", modules=(nodes.metrics,)),
@@ -115,6 +116,7 @@ SECTIONS = (
     Section(title="Miners", processes="office, miners", modules=(miners.metrics,)),
     Section(title="Rewards and ledger", processes="office, rewards", modules=(rewards.metrics,)),
     Section(title="Payouts", processes="office, payouts", modules=(payouts.metrics,)),
+    Section(title="Notifier", processes="office, notifier", modules=(notifier.metrics,)),
     Section(title="Gateway", processes="office, gateway", modules=(gateway.metrics,)),
 )
 UNITS = ("seconds", "bytes", "atomic", "shares", "records", "blocks", "payments", "accounts", "connections", "spans")

@@ -20,7 +20,7 @@ NAME = re.compile(r"lodepool_[a-z0-9_]+")
 RULE = re.compile(r"- alert: (\w+)\n\s+expr: >-\n\s+(.+)\n")
 SERVICES = (
     "process|build|reading|trace|rpc|etcd|postgres|eventlog|config|nodes|stratum|shipper|shares|miners|rewards|ledger"
-    "|payouts|gateway"
+    "|payouts|notifier|gateway"
 )
 FORBIDDEN_LABELS = {"worker", "account", "address", "ip", "host", "height", "txid", "block_hash", "batch_id"}
 
