@@ -8,6 +8,7 @@ from functools import partial
 
 from coins.settings import PoolSettings
 from notifier import metrics
+from notifier.bot import TelegramBot
 from notifier.channels.email import EmailChannel
 from notifier.channels.interface import Channel
 from notifier.channels.webhook import WebhookChannel
@@ -43,10 +44,13 @@ async def run(live: Live[NotifierSettings], pool_settings: PoolSettings, platfor
         pool_settings: The `[pool]` section.
         platform: What the process runs on.
     """
+    bot = TelegramBot.from_settings(live.value.telegram, pool_settings=pool_settings, platform=platform)
     await migrate(platform.pool, schema=SCHEMA, package="notifier")
     counters = Counters()
     async with contextlib.AsyncExitStack() as stack:
-        channels = open_channels(live.value, platform.clock)
+        channels = dict(open_channels(live.value, platform.clock))
+        if bot is not None:
+            channels[ChannelKind.TELEGRAM] = bot.channel
         for channel in channels.values():
             stack.push_async_callback(channel.close)
         senders = [
@@ -77,6 +81,8 @@ async def run(live: Live[NotifierSettings], pool_settings: PoolSettings, platfor
             tasks.create_task(
                 keep_running("notifier retention", partial(_retain, live, platform), clock=platform.clock)
             )
+            if bot is not None:
+                tasks.create_task(keep_running("notifier bot", bot.run, clock=platform.clock))
             tasks.create_task(platform.telemetry.read(reading))
             names = ", ".join(channels)
             log_event(_log, logging.INFO, "notifier started", coin=pool_settings.coin, channels=names)

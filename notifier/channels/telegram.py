@@ -10,7 +10,7 @@ from typing import Final, assert_never
 from notifier.bot_calls import TEXT_CHARS_MAX, marked, text_message
 from notifier.channels.interface import Message, Outcome, Pace, Refused, RetryAfter, Scope, Sent
 from notifier.rendering import Markup, render
-from notifier.telegram_client import CALL_TIMEOUT_S, Denied, Done, Doubt, Failed, TelegramClient, Wait
+from notifier.telegram_client import Denied, Done, Doubt, Failed, TelegramClient, Wait
 from runtime.clock import Clock
 
 PER_S: Final = 24.0
@@ -18,6 +18,7 @@ BURST: Final = 5
 CHAT_INTERVAL_MS: Final = 1_050
 GROUP_INTERVAL_MS: Final = 3_050
 CONCURRENT_MAX: Final = 16
+SEND_TIMEOUT_S: Final = 10.0
 FLOOD_WINDOW_S: Final = 2.0
 _CLEAN_MAX: Final = 10_000
 _MOVED_MAX: Final = 10_000
@@ -77,7 +78,7 @@ class TelegramChannel:
     @property
     def timeout_s(self) -> float:
         """Return how long one message may take, the second try to a group that has moved included."""
-        return 2 * CALL_TIMEOUT_S + 5
+        return 2 * SEND_TIMEOUT_S + 2
 
     async def send(self, message: Message) -> Outcome:
         """Send one message to its chat."""
@@ -122,7 +123,8 @@ class TelegramChannel:
         call = text_message(chat_id, rendered.text)
         is_doubtful = message.attempt > 1 and message.key not in self._clean
         self._clean.pop(message.key, None)
-        return await self._client.call(call.method, marked(call.method, call.params) if is_doubtful else call.params)
+        params = marked(call.method, call.params) if is_doubtful else call.params
+        return await self._client.call(call.method, params, timeout_s=SEND_TIMEOUT_S)
 
     def _note_clean(self, message: Message) -> None:
         """Remember that a try has certainly not arrived."""
