@@ -184,6 +184,10 @@ class Intake:
         )
         self._append([events_pb2.JournalEntry(watermark=mark).SerializeToString()])
 
+    def note(self, payloads: list[bytes]) -> bool:
+        """Write entries that are no shares, also while shares are refused; return whether they are in the journal."""
+        return not self._append(payloads)
+
     async def drain(self) -> None:
         """Return when every share that was taken is answered."""
         self.flush()

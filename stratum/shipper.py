@@ -29,6 +29,7 @@ from stratum.metrics import shipper_families
 
 TOPIC_SHARES: Final = "shares"
 TOPIC_BLOCKS: Final = "blocks"
+TOPIC_NOTICES: Final = "notices"
 POLL_S: Final = 0.03
 RETRY_S_MIN: Final = 0.1
 RETRY_S_MAX: Final = 2.0
@@ -68,6 +69,7 @@ class _Load:
     place: Place
     shares: list[OutRecord]
     blocks: list[OutRecord]
+    notices: list[OutRecord]
     emptied: list[Path]
     trace_parents: list[str]
     is_finished: bool = False
@@ -136,18 +138,22 @@ class Shipper:
         loads = [self._load(folder) for folder in instance_dirs(self.data_dir)]
         shares = [record for load in loads for record in load.shares]
         blocks = [record for load in loads for record in load.blocks]
-        if not shares and not blocks:
+        notices = [record for load in loads for record in load.notices]
+        record_count = len(shares) + len(blocks) + len(notices)
+        if not record_count:
             self._caught_up_s = self._clock.monotonic_s()
-        self._is_behind = bool(shares or blocks)
+        self._is_behind = bool(record_count)
         with self._telemetry.spans("shipper.publish", (parent for load in loads for parent in load.trace_parents)):
             if shares:
                 await self._eventlog.publish(TOPIC_SHARES, shares)
             if blocks:
                 await self._eventlog.publish(TOPIC_BLOCKS, blocks)
-        self.records_published += len(shares) + len(blocks)
+            if notices:
+                await self._eventlog.publish(TOPIC_NOTICES, notices)
+        self.records_published += record_count
         for load in loads:
             self._settle(load)
-        return bool(shares or blocks)
+        return bool(record_count)
 
     def _lag_bytes(self) -> int:
         total = 0
@@ -163,7 +169,7 @@ class Shipper:
         """Read the next entries of an instance, without changing anything."""
         alive = is_alive(folder)  # before reading: what a process wrote before it died is read below
         place = read_place(folder)
-        load = _Load(folder=folder, place=place, shares=[], blocks=[], emptied=[], trace_parents=[])
+        load = _Load(folder=folder, place=place, shares=[], blocks=[], notices=[], emptied=[], trace_parents=[])
         packer = _Packer(instance=folder.name, coin_id=folder.parent.name, place=place)
         listed = [(number, path) for number, path in segments(folder) if number >= place.segment]
         for index, (number, path) in enumerate(listed):
@@ -184,6 +190,7 @@ class Shipper:
             if load.is_finished:
                 packer.close(time_ms=self._clock.now_ms())
         load.shares, load.blocks = packer.records()
+        load.notices = packer.notices
         load.trace_parents = packer.trace_parents
         load.place = packer.place
         return load
@@ -242,6 +249,7 @@ class _Packer:
         self._batches: list[ShareBatch] = []
         self._batched = 0
         self._mark: Watermark | None = None
+        self.notices: list[OutRecord] = []
         self.trace_parents: list[str] = []
         self.place = place
         self.byte_count = 0
@@ -261,6 +269,9 @@ class _Packer:
                 key = entry.block.coin.encode()
                 self._blocks.append(OutRecord(key=key, payload=entry.block.SerializeToString()))
                 self.trace_parents += [entry.block.trace_parent] if entry.block.trace_parent else []
+            case "notice":
+                key = f"{entry.notice.coin}/{entry.notice.account}".encode()
+                self.notices.append(OutRecord(key=key, payload=entry.notice.SerializeToString()))
             case _:
                 pass
 

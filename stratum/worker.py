@@ -45,6 +45,7 @@ from stratum.service import ACCESS, FULL_NAME, SERVICE, StratumService
 from stratum.shipper import Place, read_place
 from stratum.supervisor import worker_name
 from stratum.traces import share_traces
+from stratum.troubles import Troubles
 
 VERSION: Final = "Lodepool/0.1.0"
 BACKLOG: Final = 4096
@@ -116,6 +117,7 @@ class Worker:
             journal_dir(settings.data_dir) / settings.coin.coin_id / self.instance,
             segment_bytes_max=stratum.journal_segment_bytes,
         )
+        self._troubles = Troubles(coin_id=settings.coin.coin_id, instance=self.instance)
         self._journal_bytes = 0
         self._backlog = Backlog()
         self._threads = stratum.verify_threads or os.cpu_count() or 1
@@ -349,6 +351,14 @@ class Worker:
                 self.intake.flush()
                 self.intake.watermark()
             last_seq = self.intake.last_seq
+            self._tell_troubles()
+
+    def _tell_troubles(self) -> None:
+        """Write what operators must know into the journal; what cannot be written now is written later."""
+        self._troubles.look(self.group.health, refusing_reason=self.intake.refusing_reason, now_ms=self._clock.now_ms())
+        told = [events_pb2.JournalEntry(notice=notice).SerializeToString() for notice in self._troubles.waiting]
+        if told and self.intake.note(told):
+            self._troubles.written()
 
     def _read_journal(self) -> tuple[Place, int]:
         return read_place(self.journal.folder), self.journal.bytes_on_disk()

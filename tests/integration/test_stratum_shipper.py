@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from proto.lodepool.events.v1.events_pb2 import BlockFound, JournalEntry, ShareBatch, ShareRecord, Submitter, Watermark
+from proto.lodepool.events.v1.notices_pb2 import Notice
 from runtime.clock import SystemClock
 from runtime.errors import UserError
 from runtime.eventlog.interface import EventLogUnavailable
@@ -221,3 +222,15 @@ def test_a_host_has_one_shipper(tmp_path):
         pass
     with only_shipper(tmp_path):
         pass
+
+
+async def test_notices_of_the_journal_go_to_their_topic(platform, short_dir):
+    journal = writer(short_dir, "0-1-0000")
+    notice = Notice(notice_id="trouble/node_down/bitcoin-regtest/a/0", coin="bitcoin-regtest", time_ms=7)
+    journal.append([batch("0-1-0000", 1, 3), JournalEntry(notice=notice).SerializeToString()])
+    shipper = Shipper(short_dir, platform.eventlog, clock=SystemClock())
+    assert await shipper.ship_round()
+    (record,) = await read_all(platform.eventlog, "notices")
+    assert (record.key, Notice.FromString(record.payload)) == (b"bitcoin-regtest/", notice)
+    assert seqs(await shares(platform.eventlog)) == [1, 2, 3]
+    journal.close()
