@@ -23,7 +23,7 @@ _Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
 
 SERVICE_NAME = "lodepool.miners.v1.MinerService"
 ACCESS = Access(
-    readers=frozenset({"gateway", "payouts"}),
+    readers=frozenset({"gateway", "notifier", "payouts"}),
     writers=frozenset({OPERATOR}),
     special={"ChangeSettings": frozenset({"gateway"})},
 )

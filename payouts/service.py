@@ -18,7 +18,12 @@ from runtime.rpc.errors import InvalidArgument, NotFound
 from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
 
 SERVICE_NAME = "lodepool.payouts.v1.PayoutService"
-ACCESS = Access(readers=frozenset({"gateway"}), writers=frozenset({OPERATOR}))
+ACCESS = Access(
+    readers=frozenset({"gateway", "notifier"}),
+    writers=frozenset({OPERATOR}),
+    # Operators may hold payouts from the Telegram bot, which knows their chats.
+    special={"HoldPayouts": frozenset({"notifier"}), "ResumePayouts": frozenset({"notifier"})},
+)
 
 _STATUS_TO_PROTO = {
     BatchStatus.RESERVED: pb.BATCH_STATUS_RESERVED,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 FULL_NAME = "lodepool.rewards.v1.RewardService"
-ACCESS = Access(readers=frozenset({"gateway", OPERATOR}), writers=frozenset())
+ACCESS = Access(readers=frozenset({"gateway", "notifier", OPERATOR}), writers=frozenset())
 
 _WIRE_STATUS = {
     Status.CANDIDATE: rewards_pb2.BLOCK_STATUS_CANDIDATE,

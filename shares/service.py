@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
 
 SERVICE_NAME = "lodepool.shares.v1.ShareService"
-ACCESS = Access(readers=frozenset({OPERATOR, "gateway"}), writers=frozenset({"rewards"}))
+ACCESS = Access(readers=frozenset({OPERATOR, "gateway", "notifier"}), writers=frozenset({"rewards"}))
 """Fixing a window is part of crediting a block."""
 SLICES_DEFAULT = 1000
 SLICES_MAX = 10_000
