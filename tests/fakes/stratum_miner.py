@@ -34,14 +34,15 @@ class Miner:
         self.pushed: list[dict] = []
 
     @classmethod
-    async def connect(cls, port: int, user: str, *, first: bytes = b"") -> "Miner":
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    async def connect(cls, port: int, user: str, *, first: bytes = b"", local_host: str = "127.0.0.1") -> "Miner":
+        """Connect from an address of the loopback network."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(local_host, 0))
         writer.write(first)
         return cls(reader, writer, user)
 
     @classmethod
-    async def ready(cls, port: int, user: str, *, password: str = "x") -> "Miner":
-        miner = await cls.connect(port, user)
+    async def ready(cls, port: int, user: str, *, password: str = "x", local_host: str = "127.0.0.1") -> "Miner":
+        miner = await cls.connect(port, user, local_host=local_host)
         await miner.ask("mining.subscribe", ["test/1"])
         await miner.ask("mining.authorize", [user, password])
         await miner.wait_job()
@@ -88,6 +89,13 @@ class Miner:
 
     async def submit(self, fields: list[str] | None = None) -> dict:
         return await self.ask("mining.submit", fields or self.share())
+
+    async def submit_until_accepted(self) -> None:
+        """Submit shares, of the newest job that was heard of, until one is accepted."""
+        for _ in range(100):
+            if (answer := await self.submit())["result"] is True:
+                return
+        raise AssertionError(f"no share of 100 is accepted: {answer}")
 
     async def wait_pushed(self, method: str) -> dict:
         """Return the next message of that method which has not been read yet."""

@@ -21,6 +21,7 @@ from tests.fakes.stratum_miner import Miner
 from tests.fakes.waiting import eventually
 
 LIVE_S_MAX = 2.0
+BANNED = "127.0.0.2"
 
 
 @pytest.fixture
@@ -84,7 +85,9 @@ async def test_changed_settings_reach_every_process_within_two_seconds_and_drop_
 ) -> None:
     """Fee, difficulty bounds and bans are live; what needs a restart is named; what is wrong changes nothing."""
     async with running_services(services):
-        miner = await Miner.ready(services.stratum_port, "rltc1qr8qgn7jd3c8uhcmwtfl27ftdx28luam95azl74.rig")
+        address = "rltc1qr8qgn7jd3c8uhcmwtfl27ftdx28luam95azl74"
+        miner = await Miner.ready(services.stratum_port, f"{address}.rig")
+        banned = await Miner.ready(services.stratum_port, f"{address}.banned", local_host=BANNED)
 
         async def in_force(revision: int) -> bool:
             seen = [await services.metric(role, "lodepool_config_revision") for role in ROLES]
@@ -95,7 +98,7 @@ async def test_changed_settings_reach_every_process_within_two_seconds_and_drop_
                 ("rewards.fee_ppm", "7000"),
                 ("stratum.difficulty_start", "0.000024"),
                 ("stratum.difficulty_min", "0.000024"),
-                ("stratum.bans", '["203.0.113.7"]'),
+                ("stratum.bans", json.dumps([BANNED])),
             ):
                 changed_s = await services.config_set(path, value)
                 revision = (await client.get(f"{etcd.settings().root}config/{path.split('.')[0]}")).mod_revision
@@ -111,13 +114,22 @@ async def test_changed_settings_reach_every_process_within_two_seconds_and_drop_
         while len(given := [m["params"][0] for m in miner.pushed if m["method"] == "mining.set_difficulty"]) < 2:
             await miner.line()
         assert given[-1] == pytest.approx(given[0] * 1.5)
-        # A restart is needed for the port, and each process that reads it says so.
+        async with asyncio.timeout(LIVE_S_MAX):
+            assert "operator" in (await banned.wait_pushed("client.show_message"))["params"][0]
+            await banned.closed()
+        refused = await Miner.connect(services.stratum_port, address, local_host=BANNED)
+        assert "operator" in (await refused.line())["params"][0]
+        await refused.closed()
+        await miner.submit_until_accepted()
+        # A restart is needed for the timeout, and each process that reads it says so.
         await services.config_set("stratum.idle_timeout_s", "500")
         await eventually(
             lambda: "settings wait for a restart settings=stratum.idle_timeout_s" in services.text("stratum"),
             timeout_s=LIVE_S_MAX, what="the warning",
         )  # fmt: skip
-        await miner.close()
+        await miner.submit_until_accepted()
+        for each in (miner, banned, refused):
+            await each.close()
         assert "settings wait for a restart" not in services.text("shares")
 
 
