@@ -10,7 +10,7 @@ PYTEST_ARGS ?=
 SECONDS ?= 180
 SEED ?=
 
-.PHONY: setup run test check fmt bench bench-shares bench-stream chaos screenshots clean
+.PHONY: setup run test check fmt bench bench-shares bench-stream bench-gateway chaos screenshots clean
 
 setup: $(VENV)/.ready  ## Make .venv with everything in it, and the page
 	@tools/build_web || echo "setup: the page is not built (see above); everything else works without it"
@@ -51,6 +51,9 @@ bench-stream: setup  ## The share stream into slices: from PostgreSQL, from Kafk
 	$(BIN)/python -m bench.share_stream
 	$(BIN)/python -m bench.share_stream --log kafka
 	$(BIN)/python -m bench.share_stream --log kafka --consumers 2
+
+bench-gateway: setup  ## Latency of the API over 20,000 workers, 90 days and 5,000 blocks; about three minutes
+	$(BIN)/python -m bench.gateway
 
 chaos: setup  ## Kill -9 every process of a cluster under load, lose nothing: make chaos SECONDS=180 SEED=7
 	@$(BIN)/python -m tests.e2e.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
