@@ -54,7 +54,7 @@ export default {
     soloText: 'Who finds the block gets it, less the fee. Nothing comes in between.',
     ppsText: 'Each share has a fixed price; the pool carries the luck.', fppsText: 'Each share has a fixed price with the average of transaction fees; the pool carries the luck.',
   },
-  feed: { block_found: 'Block {height} found', block_progress: 'Block {height}: confirmation {n} of {of}', block_mature: 'Block {height} is mature and payable', block_orphaned: 'Block {height} was orphaned', payout_sent: 'Payout of {amount} sent', payout_confirmed: 'Payout of {amount} confirmed' },
+  feed: { block_found: 'Block {height} found', block_mature: 'Block {height} is mature and payable', block_orphaned: 'Block {height} was orphaned', payout_sent: 'Payout of {amount} sent', payout_confirmed: 'Payout of {amount} confirmed' },
   chart: {
     window: 'Time span', w24h: '24 hours', w7d: '7 days', w90d: '90 days', hashrate: 'Hashrate', band: 'where the true rate lies with 95 % certainty, by the number of shares', blocks: 'block found',
     aria: 'Hashrate over {window}: now {now}, least {low}, most {high}.', table: 'Show as a table', empty: 'No share in this time.', shares: '{n} share | {n} shares', utc: 'times are local', mean: 'Mean {value}',
@@ -99,6 +99,6 @@ export default {
     proof: 'Prove that it is you', signText: 'text to sign', message: 'Sign exactly this text with the address’s key (signmessage in the wallet):', signature: 'Signature, base64', fresh: 'The text carries a time and is good for ten minutes.', renew: 'New time',
     needSignature: 'Paste the signature first.', save: 'Save', saving: 'Saving…', saved: 'Saved.', failed: 'Not saved: {detail}',
   },
-  statusPage: { title: 'Status', lead: 'What runs, what does not, and what it means.', services: 'Services', nodes: 'Nodes of the coin', stratum: 'Stratum servers', up: 'Up', down: 'Away', since: 'since {ago}', sessions: '{n} connection | {n} connections', refusing: 'Refuses shares: {reason}', allGood: 'Everything runs.', someDown: 'A part is away. Shares are taken and counted all the same. | {n} parts are away. Shares are taken and counted all the same.', noNodes: 'No node is known.', noStratum: 'No stratum server is known.', version: 'Version {version}',
+  statusPage: { title: 'Status', lead: 'What runs, what does not, and what it means.', services: 'Services', nodes: 'Nodes of the coin', stratum: 'Stratum servers', up: 'Up', down: 'Away', since: 'since {time}', sessions: '{n} connection | {n} connections', refusing: 'Refuses shares: {reason}', allGood: 'Everything runs.', someDown: 'A part is away. Shares are taken and counted all the same. | {n} parts are away. Shares are taken and counted all the same.', noNodes: 'No node is known.', noStratum: 'No stratum server is known.', version: 'Version {version}',
     api: 'API', apiText: 'Everything on this page comes from an open API: JSON, no key. Amounts are whole units, work is digits in a string, times are UTC.', apiDoc: 'Description (OpenAPI 3.1)', apiLive: 'Live messages come over a WebSocket:', what: 'What it answers', rows: { pool: 'the pool at this moment', history: 'hashrate over time', blocks: 'blocks, and one block with its distribution', miner: 'a miner: hashrates, workers, balance', payouts: 'payments', leaderboard: 'the hundred largest miners', ledger: 'where all the money is' } },
 }
