@@ -10,12 +10,12 @@ import asyncpg
 from runtime.clock import Clock
 from runtime.eventlog.consumer import apply_batch
 from runtime.eventlog.interface import EventLog, Record
-from runtime.eventlog.positions import load_position
+from runtime.eventlog.positions import Reached, load_position
 from runtime.logs import log_event
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
 from runtime.telemetry import Telemetry
-from shares import storage
+from shares import notices, storage
 from shares.domain import Booking, Gap, Mark, ShareColumns
 from shares.errors import BooksRefuse, MalformedRecord
 from shares.keys import Keys, ensure_keys
@@ -75,6 +75,7 @@ class ShareConsumer:
         self._refused_run = 0
         self._keys = Keys()
         self._partition_count = 0
+        self._reached = Reached()
 
     async def run(self) -> None:
         """Book for ever; any error ends the loop, which then starts again from the stored position.
@@ -83,6 +84,7 @@ class ShareConsumer:
         reads yet.
         """
         self._keys = Keys()
+        self._reached = Reached()
         await self._ensure_positions()
         subscription = await self._eventlog.subscribe(TOPIC, group=GROUP, load_position=self._position)
         try:
@@ -103,7 +105,9 @@ class ShareConsumer:
         if partition >= self._partition_count:
             await self._ensure_positions()
         async with acquired(self._pool) as connection:
-            return await load_position(connection, storage.SCHEMA, topic=TOPIC, partition=partition)
+            next_offset = await load_position(connection, storage.SCHEMA, topic=TOPIC, partition=partition)
+        self._reached.loaded(partition, next_offset)
+        return next_offset
 
     async def _ensure_positions(self) -> None:
         self._partition_count = count = await self._eventlog.partition_count(TOPIC)
@@ -113,6 +117,8 @@ class ShareConsumer:
     async def _save_progress(self, progress: Mapping[int, int]) -> None:
         async def work(connection: Connection) -> None:
             await storage.save_booked_times(connection, topic=TOPIC, booked_times_ms=progress)
+            # What was polled and booked may be forgotten: then the stream is not booked to there.
+            await self._reached.check_all(connection, storage.SCHEMA, topic=TOPIC)
 
         if progress:
             await transact(self._pool, work)
@@ -159,7 +165,9 @@ class ShareConsumer:
             outcomes.append(await self._apply(connection, fresh, decoded))
 
         with self._telemetry.spans("shares.book", _trace_parents(decoded.values())):
-            is_new = await apply_batch(self._pool, schema=storage.SCHEMA, records=records, apply=apply)
+            is_new = await apply_batch(
+                self._pool, schema=storage.SCHEMA, records=records, apply=apply, reached=self._reached
+            )
         if is_new:
             self._counters.batch_durations.observe(self._clock.monotonic_s() - start_s)
             self._report(outcomes[-1])
@@ -205,6 +213,10 @@ class ShareConsumer:
                 error=problem,
             )
         last = fresh[-1]
+        gaps = [*booking.gaps, *outcome.unfilled]
+        coins = {state.instance: state.coin for state in booking.instances.values()}
+        await notices.tell_gaps(connection, gaps, coins, time_ms=last.append_time_ms)
+        await notices.tell_poison(connection, outcome.poison)
         await storage.save_booked_times(
             connection, topic=last.topic, booked_times_ms={last.partition: last.append_time_ms}
         )

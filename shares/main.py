@@ -7,6 +7,7 @@ from coins.settings import PoolSettings
 from proto.lodepool.shares.v1 import shares_pb2_grpc
 from runtime.live import Live
 from runtime.logs import log_event
+from runtime.outbox import OutboxPublisher
 from runtime.platform import Platform
 from runtime.postgres.migrations import migrate
 from runtime.process import keep_running
@@ -46,6 +47,8 @@ async def run(live: Live[SharesSettings], pool_settings: PoolSettings, platform:
         telemetry=platform.telemetry,
     )
 
+    outbox = OutboxPublisher(platform.pool, platform.eventlog, storage.SCHEMA, platform.clock)
+
     async def retain() -> None:
         while True:
             removed = await prune(platform.pool, keep_days=settings.retention_days, now_ms=platform.clock.now_ms())
@@ -58,13 +61,14 @@ async def run(live: Live[SharesSettings], pool_settings: PoolSettings, platform:
             await history.roll(platform.pool, now_ms=platform.clock.now_ms())
             await platform.clock.sleep(ROLL_INTERVAL_S)
 
-    platform.telemetry.register(counted(counters))
+    platform.telemetry.register(counted(counters, outbox))
     reading = Reading(
         SERVICE, read=lambda: read_books(platform.pool, topic=TOPIC), families=read_families, clock=platform.clock
     )
     offered = [(shares_pb2_grpc.add_ShareServiceServicer_to_server, servicer, SERVICE_NAME)]
     async with platform.serve(SERVICE, offered, access=ACCESS), asyncio.TaskGroup() as tasks:
         tasks.create_task(keep_running("shares consumer", consumer.run, clock=platform.clock))
+        tasks.create_task(keep_running("shares outbox", outbox.run, clock=platform.clock))
         tasks.create_task(platform.telemetry.read(reading))
         tasks.create_task(keep_running("shares retention", retain, clock=platform.clock))
         tasks.create_task(keep_running("shares history", roll, clock=platform.clock))

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 from prometheus_client import Metric
 
+from runtime.outbox import OutboxPublisher, Waiting, read_waiting
 from runtime.postgres.pool import Pool, acquired
 from runtime.telemetry.families import CALLS_S, Histogram, counter, gauge, histogram
 
@@ -16,6 +17,9 @@ POISON = counter("lodepool_shares_poison_records_total", "Records set aside beca
 BATCHES = counter("lodepool_shares_batches_total", "Transactions of the consumer")
 BATCH_DURATION = histogram("lodepool_shares_batch_duration_seconds", "How long booking one batch of records took")
 WINDOWS = counter("lodepool_shares_windows_fixed_total", "PPLNS windows fixed")
+PUBLISHED = counter("lodepool_shares_published_notices_total", "Notices that the event log has acknowledged")
+UNPUBLISHED = gauge("lodepool_shares_outbox_records", "Notices that the event log has not acknowledged")
+UNPUBLISHED_AGE = gauge("lodepool_shares_outbox_oldest_age_seconds", "Age of the oldest of them")
 POISON_KEPT = gauge("lodepool_shares_poison_kept_records", "Records that lie aside, of all processes and times")
 GAPS_KEPT = gauge("lodepool_shares_gaps_kept", "Gaps that are known, of all processes and times")
 LAST_SHARE = gauge(
@@ -55,7 +59,7 @@ class Counters:
     batch_durations: Histogram = field(default_factory=lambda: Histogram(CALLS_S))
 
 
-def counted(counters: Counters) -> Callable[[], Iterator[Metric]]:
+def counted(counters: Counters, outbox: OutboxPublisher) -> Callable[[], Iterator[Metric]]:
     """Return the source of what is counted in this process."""
 
     def families() -> Iterator[Metric]:
@@ -67,6 +71,7 @@ def counted(counters: Counters) -> Callable[[], Iterator[Metric]]:
         yield BATCHES.of(counters.batches_total)
         yield BATCH_DURATION.seen(counters.batch_durations)
         yield WINDOWS.of(counters.windows_fixed_total)
+        yield PUBLISHED.of(outbox.published_total)
 
     return families
 
@@ -81,6 +86,7 @@ class Books:
         booked_time_ms: Everything before is booked; 0 before the first record.
         last_share_time_ms: By coin.
         open_instances: Instances whose stream is open, by coin.
+        unpublished: Notices in the outbox.
     """
 
     poison_count: int
@@ -88,6 +94,7 @@ class Books:
     booked_time_ms: int
     last_share_time_ms: dict[str, int]
     open_instances: dict[str, int]
+    unpublished: Waiting
 
 
 async def read_books(pool: Pool, *, topic: str) -> Books:
@@ -108,6 +115,7 @@ async def read_books(pool: Pool, *, topic: str) -> Books:
             FROM shares.coin
             """
         )
+        unpublished = await read_waiting(connection, "shares")
     assert row is not None  # a select of scalars has one row
     return Books(
         poison_count=row["poison_count"],
@@ -115,6 +123,7 @@ async def read_books(pool: Pool, *, topic: str) -> Books:
         booked_time_ms=row["booked_time_ms"],
         last_share_time_ms={coin["coin"]: coin["last_share_time_ms"] for coin in coins if coin["last_share_time_ms"]},
         open_instances={coin["coin"]: coin["open_count"] for coin in coins},
+        unpublished=unpublished,
     )
 
 
@@ -122,6 +131,8 @@ def read_families(books: Books) -> Iterator[Metric]:
     """Yield what was read."""
     yield POISON_KEPT.of(books.poison_count)
     yield GAPS_KEPT.of(books.gap_count)
+    yield UNPUBLISHED.of(books.unpublished.record_count)
+    yield UNPUBLISHED_AGE.of(books.unpublished.oldest_s)
     if books.booked_time_ms:
         yield BOOKED_TIME.of(books.booked_time_ms / _MS)
     yield LAST_SHARE.by({coin: time_ms / _MS for coin, time_ms in books.last_share_time_ms.items()})
