@@ -198,9 +198,9 @@ async def record_dead(connection: Connection, failed: Claim, *, reason: str) -> 
     return await _finish(connection, failed, "state = 'dead', last_error = $3", reason[:500])
 
 
-async def give_up(connection: Connection, failed: Claim) -> bool:
+async def give_up(connection: Connection, claim: Claim) -> bool:
     """Give a claim back untouched: nothing was sent."""
-    return await _finish(connection, failed, "state = 'retry', postponed_count = postponed_count + 1")
+    return await _finish(connection, claim, "state = 'retry', postponed_count = postponed_count + 1")
 
 
 async def _finish(connection: Connection, done: Claim, what: str, *values: object) -> bool:

@@ -97,7 +97,8 @@ def amount_text(coin_id: str, amount_atomic: int) -> str:
 def time_text(time_ms: int, zone: ZoneInfo) -> str:
     """Return a time as a clock of the zone shows it, with the zone's offset: "2026-03-29 14:05:09 +02:00"."""
     moment = datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(zone)
-    return moment.isoformat(sep=" ", timespec="seconds").replace("+", " +").replace("+00:00", "UTC")
+    offset = moment.isoformat(timespec="seconds")[19:]
+    return f"{moment:%Y-%m-%d %H:%M:%S} {'UTC' if offset == '+00:00' else offset}"
 
 
 def duration_text(duration_ms: int, language: Language) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Final, assert_never
 
 from notifier import claims, subscriptions
@@ -61,7 +62,6 @@ class Sender:
         self._counters = counters
         self._woken = asyncio.Event()
         self._under_way: dict[str, asyncio.Task[None]] = {}
-        self._failure: Exception | None = None
 
     def wake(self) -> None:
         """Look into the queue at once: something new may be there."""
@@ -69,17 +69,21 @@ class Sender:
 
     async def run(self) -> None:
         """Send for ever; on cancellation wait for what is under way. Any error of the queue ends it."""
+        looking: asyncio.Task[Claimed] | None = None
         try:
             while True:
                 self._woken.clear()
-                claimed = await self._look()
+                # In a task of its own: a claim that is committed must come back, also when we are told to stop.
+                looking = asyncio.create_task(self._look())
+                claimed = await asyncio.shield(looking)
+                looking = None
                 for each in claimed.claims:
                     self._start(each)
                 if claimed.wait_ms != 0:
                     wait_s = POLL_S if claimed.wait_ms is None else min(POLL_S, claimed.wait_ms / 1000)
                     await sleep_unless(self._woken, self._clock, wait_s)
         finally:
-            await self._finish()
+            await self._finish(looking)
 
     async def _look(self) -> Claimed:
         pace = self._channel.pace
@@ -116,7 +120,13 @@ class Sender:
 
         task.add_done_callback(ended)
 
-    async def _finish(self) -> None:
+    async def _finish(self, looking: asyncio.Task[Claimed] | None) -> None:
+        if looking is not None:
+            await asyncio.wait([looking], timeout=STOP_S)
+            if looking.done() and not looking.cancelled() and looking.exception() is None:
+                for each in looking.result().claims:
+                    await transact(self._pool, partial(claims.give_up, claim=each))
+            looking.cancel()
         tasks = list(self._under_way.values())
         if not tasks:
             return
@@ -131,7 +141,7 @@ class Sender:
         try:
             if claim.lease_until_ms - self._clock.now_ms() <= self._channel.timeout_s * 1000 + LEASE_MARGIN_MS:
                 # This process stood still: by the time of an answer somebody else would be sending it too.
-                await self._record(lambda connection: claims.give_up(connection, claim))
+                await self._record(partial(claims.give_up, claim=claim))
                 return
             outcome = await self._outcome(claim)
             await self._note(claim, outcome)

@@ -22,17 +22,16 @@ _REFUSED: Final[tuple[Network, ...]] = tuple(
         (
             # Public by the registries, but they mean something inside clouds and tunnels.
             "168.63.129.16/32",
+            "192.0.0.0/24",
             "192.88.99.0/24",
             "2001::/23",
             "2002::/16",
-            "64:ff9b:1::/48",
             "3fff::/20",
-            "5f00::/16",
-            "100::/64",
-            "::/96",
         ),
     )
 )
+_UNICAST: Final = ipaddress.IPv6Network("2000::/3")
+"""All of IPv6 that is given to anybody. Source: IANA, IPv6 Global Unicast Address Assignments."""
 _NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
@@ -116,5 +115,7 @@ def is_allowed(text: str, allowed: Collection[Network]) -> bool:
     if any(address.version == network.version and address in network for network in allowed):
         return True
     if any(address.version == network.version and address in network for network in _REFUSED):
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address not in _UNICAST:
         return False
     return address.is_global and not address.is_multicast and not address.is_reserved

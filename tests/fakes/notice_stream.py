@@ -76,7 +76,9 @@ class FakeChannel:
     answers: Callable[[Message], Outcome] = lambda _message: Sent()
     sent: list[tuple[int, Message]] = field(default_factory=list)
     gate: asyncio.Event | None = None
-    pace: Pace = Pace(per_s=1000, burst=100, target_interval_ms=lambda _address: 0, concurrent_max=50)
+    pace: Pace = field(
+        default_factory=lambda: Pace(per_s=1000, burst=100, target_interval_ms=lambda _address: 0, concurrent_max=50)
+    )
     timeout_s: float = 5.0
 
     async def send(self, message: Message) -> Outcome:

@@ -3,8 +3,9 @@
 import asyncio
 import contextlib
 import os
+import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -14,7 +15,7 @@ from notifier.channels.interface import Pace, Refused, RetryAfter, Scope, Sent
 from notifier.claims import State
 from notifier.config import NotifierSettings
 from notifier.consumer import NoticeConsumer
-from notifier.domain import ChannelKind, Subscription
+from notifier.domain import ACCOUNT_KINDS, POOL_KINDS, ChannelKind, Subscription, wants
 from notifier.metrics import Counters, read_standing
 from notifier.notices import Kind
 from notifier.records import decode
@@ -27,7 +28,19 @@ from runtime.live import Live
 from runtime.postgres.migrations import migrate
 from runtime.postgres.pool import Pool
 from tests.conftest import TestDatabase
-from tests.fakes.notice_stream import ALICE, BOB, FakeChannel, block, ids, offline, online, payout, records, trouble
+from tests.fakes.notice_stream import (
+    ALICE,
+    BOB,
+    COIN,
+    FakeChannel,
+    block,
+    ids,
+    offline,
+    online,
+    payout,
+    records,
+    trouble,
+)
 from tests.fakes.waiting import eventually
 
 TELEGRAM = ChannelKind.TELEGRAM
@@ -46,12 +59,15 @@ class World:
     offset: int = 0
 
     async def subscribe(self, address: str = "1", **said: object) -> int:
+        return (await self.subscribe_whole(address, **said)).subscription_id
+
+    async def subscribe_whole(self, address: str, **said: object) -> Subscription:
         wanted = Subscription(channel=TELEGRAM, address=address, **said)  # type: ignore[arg-type]
         async with self.pool.acquire() as connection, connection.transaction():
             made, _ = await subscriptions.create(
                 connection, wanted, request_id=os.urandom(8).hex(), now_ms=self.clock.now_ms()
             )
-        return made.subscription_id
+        return made
 
     async def publish(self, *notices: pb.Notice) -> None:
         consumer = NoticeConsumer(live=self.live, clock=self.clock, counters=self.counters)
@@ -96,12 +112,14 @@ class World:
             await eventually(self._is_calm, what="an empty queue")
 
     async def _is_calm(self) -> bool:
-        standing = await self.states()
-        due = await self.pool.fetchval(
-            "SELECT count(*) FROM notifier.delivery WHERE state IN ('queued', 'retry') AND due_ms <= $1",
+        busy = await self.pool.fetchval(
+            """
+            SELECT count(*) FROM notifier.delivery
+            WHERE state = 'sending' OR (state IN ('queued', 'retry') AND due_ms <= $1)
+            """,
             self.clock.now_ms(),
         )
-        return not due and "sending" not in standing
+        return not busy
 
     async def states(self) -> dict[str, int]:
         rows = await self.pool.fetch("SELECT state, count(*) AS number FROM notifier.delivery GROUP BY state")
@@ -305,11 +323,16 @@ async def test_what_a_dead_process_was_sending_is_taken_over(world: World) -> No
     await eventually(lambda: world.clock.sleeper_count >= 2)
     assert frozen.sent == []
 
-    async def moving() -> bool:
-        world.clock.advance(1)
+    def taken_over() -> bool:
+        world.clock.advance(0 if frozen.sent else 0.5)
+        return bool(frozen.sent)
+
+    await eventually(taken_over, what="taken over")
+
+    async def is_sent() -> bool:
         return await world.states() == {"sent": 1}
 
-    await eventually(moving, what="taken over")
+    await eventually(is_sent, what="written down")
     assert frozen.sent[0][1].key == world.channel.sent[0][1].key
     # The first one wakes up: it cannot speak for the message any more, and says so.
     world.channel.gate.set()
@@ -347,7 +370,9 @@ async def test_a_record_that_is_no_notice_is_set_aside(world: World) -> None:
     assert standing.poison_count == 1
 
 
-async def test_a_block_for_a_hundred_thousand_is_queued_at_once_and_starves_nobody(world: World) -> None:
+async def test_a_block_for_a_hundred_thousand_is_queued_at_once_and_starves_nobody(
+    world: World, record_property: Callable[[str, object], None]
+) -> None:
     """A block notice for 100,000 chats is queued within 2 s; urgent notices pass those that wait."""
     count = 100_000
     await world.subscribe("1", account=ALICE, kinds=frozenset({Kind.BLOCK_FOUND, Kind.WORKER_OFFLINE}))
@@ -374,12 +399,12 @@ async def test_a_block_for_a_hundred_thousand_is_queued_at_once_and_starves_nobo
         assert number is not None
         queued = await queueing.queue(connection, decode(payload), number, now_ms=world.now(), breakers=())
     elapsed_s = time.perf_counter() - start_s
-    print(f"queued {queued} deliveries in {elapsed_s:.2f} s")
     assert queued == count
+    record_property("queued_in_s", round(elapsed_s, 2))
+    assert elapsed_s < 10  # 1.0 s where it was measured; the bound only catches what is not one statement
 
     # At Telegram's rate: never more than 30 in a second, and an urgent notice passes all that wait.
     world.channel.pace = Pace(per_s=25, burst=5, target_interval_ms=lambda _address: 1000, concurrent_max=30)
-    start_ms = world.now()
     async with world.sending():
 
         async def after(seconds: float) -> None:
@@ -392,14 +417,11 @@ async def test_a_block_for_a_hundred_thousand_is_queued_at_once_and_starves_nobo
                 assert len(world.channel.sent) >= calls
 
         await after(4)
-        before = len(world.channel.sent)
         await world.publish(offline(1, time_ms=world.now()))
         urgent_ms = world.now()
         await after(3)
     sent_ms = [at_ms for at_ms, _ in world.channel.sent]
     assert all(sum(start <= other < start + 1000 for other in sent_ms) <= 30 for start in sent_ms)
-    total_s = (world.now() - start_ms) / 1000
-    print(f"{len(sent_ms)} messages in {total_s:.1f} s of the clock; {before} before the urgent one")
     at_ms = next(at_ms for at_ms, message in world.channel.sent if message.notices[0].kind is Kind.WORKER_OFFLINE)
     assert at_ms - urgent_ms <= 2000
     assert len(sent_ms) >= 100
@@ -415,3 +437,67 @@ async def test_old_deliveries_are_pruned_and_what_waits_is_not(world: World) -> 
     assert await prune(world.pool, now_ms=world.now(), keep_days=30) == 1
     assert await world.states() == {"queued": 1}
     assert await world.pool.fetchval("SELECT count(*) FROM notifier.notice") == 1
+
+
+async def test_the_statement_and_the_rule_agree(world: World) -> None:
+    """Whom SQL queues is whom domain.wants names, for subscriptions and notices made at random from a seed."""
+    rand = random.Random(20261121)
+    names = ["", "rig1", "rig_1", "rigx1", "100%", "a\\b", "Риг\n2"]
+    patterns = ["", "*", "rig*", "rig_1", "*1", "100%", "a\\b", "Риг*", "x*"]
+    kinds = sorted(set(Kind) - {Kind.TEST})
+    made: list[Subscription] = []
+    for number in range(150):
+        account = rand.choice(["", ALICE, BOB])
+        fitting = ACCOUNT_KINDS | (POOL_KINDS - {Kind.TROUBLE}) if account else POOL_KINDS
+        chosen = frozenset(kind for kind in rand.sample(kinds, rand.randint(0, 4)) if kind in fitting)
+        said = {
+            "account": account,
+            "kinds": chosen,
+            "coin": rand.choice(["", COIN, "litecoin"]),
+            "worker_pattern": rand.choice(patterns),
+            "hashrate_percent": rand.choice([10, 50, 80]),
+            "reject_percent": rand.choice([2, 5, 50]),
+            "is_paused": rand.random() < 0.1,
+        }
+        made.append(await world.subscribe_whole(str(number + 1), **said))
+    notices = []
+    for number in range(120):
+        account, name, at_ms = rand.choice([ALICE, BOB]), rand.choice(names), world.now()
+        low = pb.HashrateLow(hps=rand.choice([1, 9, 49, 79, 2**62]), usual_hps=rand.choice([10, 100, 2**62]))
+        if rand.random() < 0.5:
+            low.worker = name
+        high = pb.RejectsHigh(worker=name, reason="stale", percent_hundredths=rand.choice([199, 200, 500, 4999]))
+        base = pb.Notice(notice_id=f"n{number}", coin=COIN, time_ms=at_ms, account=account)
+        notices.append(
+            rand.choice(
+                [
+                    offline(number, account=account, worker=name, time_ms=at_ms),
+                    online(number, account=account, worker=name, time_ms=at_ms),
+                    block(number, time_ms=at_ms, kind=rand.choice([1, 2, 3])),
+                    payout(number, account=account, time_ms=at_ms, kind=rand.choice([1, 2, 3, 4])),
+                    trouble(number, time_ms=at_ms),
+                    merged(base, pb.Notice(hashrate_low=low)),
+                    merged(base, pb.Notice(rejects_high=high)),
+                ]
+            )
+        )
+    await world.publish(*notices)
+    rows = await world.pool.fetch(
+        "SELECT notice_id, subscription_id FROM notifier.delivery JOIN notifier.notice USING (notice_no)"
+    )
+    queued = {(row["notice_id"], row["subscription_id"]) for row in rows}
+    expected = {
+        (notice.notice_id, each.subscription_id)
+        for notice in notices
+        for each in made
+        if wants(each, decode(notice.SerializeToString()))
+    }
+    assert queued == expected
+    assert len(expected) > 500
+
+
+def merged(*parts: pb.Notice) -> pb.Notice:
+    whole = pb.Notice()
+    for part in parts:
+        whole.MergeFrom(part)
+    return whole
