@@ -17,7 +17,7 @@ from typing import Final, TypeAlias
 import httpx
 from telegram import Bot, InputFile, error
 from telegram.request import HTTPXRequest
-from telegram.warnings import PTBUserWarning
+from telegram.warnings import PTBDeprecationWarning, PTBUserWarning
 
 CALL_TIMEOUT_S: Final = 20.0
 """A call is over after this time, a file's upload included."""
@@ -131,6 +131,8 @@ class TelegramClient:
     def __init__(self, token: str, *, base_url: str, connections: int = 16) -> None:
         # The library wants its typed methods to be used; the queue holds calls as data.
         warnings.filterwarnings("ignore", message=r"Please use 'Bot\.", category=PTBUserWarning)
+        # It will be a timedelta one day, which is read as well.
+        warnings.filterwarnings("ignore", message=r".*`retry_after` will be of type", category=PTBDeprecationWarning)
         # Its HTTP client logs each URL, and the token is part of it.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self._token = token
