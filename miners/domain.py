@@ -28,6 +28,10 @@ class Outcome(IntEnum):
     INVALID = 5
 
 
+_ACCEPTED = int(Outcome.ACCEPTED)
+_BIN_COLUMNS = 1 + len(Outcome)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
     """The shares of a batch, reduced to who, when and how much.
@@ -102,12 +106,14 @@ class Seen:
         scheme: Of its last accepted share; empty without one.
         user_agent: Likewise.
         bins: Start of a half hour → work, and the counts of each outcome.
+        last_time_ms: Of its last accepted share; −1 without one.
     """
 
     shares: list[tuple[int, int]] = field(default_factory=list)
     scheme: str = ""
     user_agent: str = ""
     bins: dict[int, list[int]] = field(default_factory=dict)
+    last_time_ms: int = -1
 
 
 @dataclass(slots=True, kw_only=True)
@@ -157,20 +163,24 @@ class Activity:
 
 def _note(seen: Seen, entries: Iterable[tuple[int, int, int]], *, scheme: str, user_agent: str) -> int:
     """Add shares of a worker; return how many were accepted."""
-    last_ms = max((time_ms for time_ms, _ in seen.shares), default=-1)
     accepted_count = 0
+    bins, shares = seen.bins, seen.shares
     for time_ms, work, outcome in entries:
-        if not Outcome.ACCEPTED <= outcome <= Outcome.INVALID:
-            continue
-        sums = seen.bins.setdefault(time_ms - time_ms % BIN_MS, [0] * (1 + len(Outcome)))
-        sums[outcome] += 1
-        if outcome != Outcome.ACCEPTED:
-            continue
-        sums[0] += work
-        seen.shares.append((time_ms, work))
-        accepted_count += 1
-        if time_ms >= last_ms:
-            last_ms, seen.scheme, seen.user_agent = time_ms, scheme, user_agent
+        start_ms = time_ms - time_ms % BIN_MS
+        sums = bins.get(start_ms)
+        if outcome == _ACCEPTED:
+            if sums is None:
+                sums = bins[start_ms] = [0] * _BIN_COLUMNS
+            sums[0] += work
+            sums[_ACCEPTED] += 1
+            shares.append((time_ms, work))
+            accepted_count += 1
+            if time_ms >= seen.last_time_ms:
+                seen.last_time_ms, seen.scheme, seen.user_agent = time_ms, scheme, user_agent
+        elif _ACCEPTED < outcome < _BIN_COLUMNS:
+            if sums is None:
+                sums = bins[start_ms] = [0] * _BIN_COLUMNS
+            sums[outcome] += 1
     return accepted_count
 
 
