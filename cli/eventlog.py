@@ -10,7 +10,6 @@ import click
 
 from cli.database import database
 from cli.eventlogs import open_named
-from cli.office import CONSUMERS
 from cli.options import config_option, json_option, print_facts, print_json
 from cli.reading import all_instances, register
 from cli.settings import Settings, load_settings
@@ -22,6 +21,8 @@ from runtime.postgres.migrations import migrate
 from runtime.postgres.pool import acquired
 from runtime.telemetry import Telemetry
 
+BOOKS = {"shares": ("shares", "miners"), "blocks": ("rewards",)}
+"""Topic → schemas that must have read all of it; of others, those that have begun to read must have."""
 USERS = ("shares", "miners", "rewards", "payouts", "notifier", "shipper")
 """Processes that read or publish: none of them may run while the log is changed."""
 
@@ -85,7 +86,7 @@ async def _switch(settings: Settings) -> Mapping[str, int]:
         open_named(settings, SystemClock(), Telemetry.off(), pool=pool) as log,
     ):
         try:
-            return await leave(pool, log, CONSUMERS)
+            return await leave(pool, log, BOOKS)
         except EventLogUnavailable as error:
             raise UserError(f"The event log cannot be asked: {error}.") from None
 

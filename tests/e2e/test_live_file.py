@@ -68,6 +68,10 @@ async def test_a_fee_by_hand_and_a_ban_by_command_are_in_force_within_two_second
             assert await asyncio.to_thread(fee_ppm, pool) == 8_000
             pool.settings.path.write_text(good)
             assert [pool.pid_of(part) for part in ("office", "worker")] == pids
+            code, out, err = await pool.run_cli("eventlog", "show", "--json")
+            assert (code, json.loads(out)) == (0, {"bound": "postgres", "configured": "postgres"}), err
+            code, _, err = await pool.run_cli("eventlog", "switch")
+            assert (code, "The pool runs." in err) == (2, True), err
             await stays.submit_until_accepted()
             for miner in (stays, banned, refused):
                 await miner.close()

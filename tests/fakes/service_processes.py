@@ -27,11 +27,12 @@ START_S_MAX = 60.0
 _CLI = (sys.executable, "-c", "from cli.main import main; main()")
 
 
-async def cli(*arguments: str, timeout_s: float = 60) -> tuple[int, str, str]:
+async def cli(*arguments: str, timeout_s: float = 60, **environment: str) -> tuple[int, str, str]:
     """Run `lodepool ARGUMENTS`; return exit code, stdout and stderr."""
     process = await asyncio.create_subprocess_exec(
-        *_CLI, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT
-    )
+        *_CLI, *arguments, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, cwd=ROOT,
+        env={**os.environ, **environment},
+    )  # fmt: skip
     async with asyncio.timeout(timeout_s):
         out, err = await process.communicate()
     assert process.returncode is not None
@@ -47,11 +48,13 @@ class ServiceProcesses:
         node: The coin's node.
         dsn: The database.
         kafka: The event log; None takes PostgreSQL.
+        eventlog_kind: Takes PostgreSQL although there is Kafka; empty takes Kafka.
     """
 
     def __init__(
-        self, folder: Path, *, etcd: EtcdCluster, node: DemoNode, dsn: str, kafka: KafkaSettings | None
-    ) -> None:
+        self, folder: Path, *, etcd: EtcdCluster, node: DemoNode, dsn: str, kafka: KafkaSettings | None,
+        eventlog_kind: str = "",
+    ) -> None:  # fmt: skip
         self.folder = folder
         self.stratum_port = free_port()
         self.gateway_port = free_port()
@@ -59,6 +62,7 @@ class ServiceProcesses:
         self._node = node
         self._dsn = dsn
         self._kafka = kafka
+        self._eventlog_kind = eventlog_kind or "kafka"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     async def prepare(self) -> None:
@@ -80,7 +84,7 @@ class ServiceProcesses:
 
     async def cli(self, *arguments: str) -> tuple[int, str, str]:
         """Run a command as the operator."""
-        return await cli(*arguments, "--config", str(self.file("cli")))
+        return await cli(*arguments, "--config", str(self.file("cli")), LODEPOOL_POSTGRES_DSN=self._dsn)
 
     async def config_set(self, path: str, value: str) -> float:
         """Change a setting and return when the command had ended."""
@@ -190,7 +194,7 @@ class ServiceProcesses:
             topic = {"partitions": 2, "replication_factor": 1, "min_insync_replicas": 1}
             servers = list(self._kafka.bootstrap_servers)
             kafka = {"bootstrap_servers": servers, "prefix": self._kafka.prefix, "topic": topic}
-            tree |= {"eventlog": {"kind": "kafka"}, "kafka": kafka}
+            tree |= {"eventlog": {"kind": self._eventlog_kind}, "kafka": kafka}
         return tree
 
 
