@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -103,36 +104,42 @@ StartPool = Callable[..., AbstractAsyncContextManager[RunningPool]]
 @pytest.fixture
 def start_pool(tmp_path: Path) -> StartPool:
     """Return a context manager that runs a pool: coin, address, nodes, and lines of further sections by name."""
+    return partial(running_pool, tmp_path)
 
-    @asynccontextmanager
-    async def start(
-        *, coin: str, address: str, nodes: Sequence[NodeSettings], sections: dict[str, dict[str, object]] | None = None
-    ) -> AsyncIterator[RunningPool]:
-        path = tmp_path / "lodepool.toml"
-        path.write_text(configuration(coin=coin, address=address, nodes=nodes, sections=sections or {}))
-        settings = load_settings(path)
-        log = tmp_path / "up.log"
-        with log.open("wb") as output:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", "from cli.main import main; main()", "up", "--config", str(path),
-                stdout=output, stderr=output, cwd=ROOT,
-            )  # fmt: skip
-        pool = RunningPool(settings=settings, process=process, log=log)
-        try:
-            await until(
-                lambda: "miners connect to" in log.read_text() or process.returncode is not None,
-                timeout_s=START_TIMEOUT_S,
-                what=f"the pool to start; see {log}",
-            )
-            assert process.returncode is None, log.read_text()[-3000:]
-            yield pool
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                async with asyncio.timeout(60):
-                    await process.wait()
 
-    return start
+@asynccontextmanager
+async def running_pool(
+    folder: Path,
+    *,
+    coin: str,
+    address: str,
+    nodes: Sequence[NodeSettings],
+    sections: dict[str, dict[str, object]] | None = None,
+) -> AsyncIterator[RunningPool]:
+    """Run a pool with its configuration and its data in a folder."""
+    path = folder / "lodepool.toml"
+    path.write_text(configuration(coin=coin, address=address, nodes=nodes, sections=sections or {}))
+    settings = load_settings(path)
+    log = folder / "up.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", "from cli.main import main; main()", "up", "--config", str(path),
+            stdout=output, stderr=output, cwd=ROOT,
+        )  # fmt: skip
+    pool = RunningPool(settings=settings, process=process, log=log)
+    try:
+        await until(
+            lambda: "miners connect to" in log.read_text() or process.returncode is not None,
+            timeout_s=START_TIMEOUT_S,
+            what=f"the pool to start; see {log}",
+        )
+        assert process.returncode is None, log.read_text()[-3000:]
+        yield pool
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            async with asyncio.timeout(60):
+                await process.wait()
 
 
 @asynccontextmanager
