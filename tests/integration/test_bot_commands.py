@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import struct
 import zlib
 
@@ -185,9 +186,9 @@ async def test_export_is_a_table_with_exact_amounts(platform: Platform) -> None:
         assert (message.method, message.file_name) == ("sendDocument", f"lodepool-{ADDRESS}.csv")
         rows = list(csv.DictReader(io.StringIO(message.file.decode())))
         assert [(row["kind"], row["amount"], row["unit"]) for row in rows] == [
-            ("credit", "6.17283945", "LTC"),
-            ("payout", "1.23456789", "LTC"),
-            ("payout", "0.00000001", "LTC"),
+            ("credit", "6.17283945", "rLTC"),
+            ("payout", "1.23456789", "rLTC"),
+            ("payout", "0.00000001", "rLTC"),
         ]
 
 
@@ -271,7 +272,7 @@ async def test_inline_gives_a_quick_look(platform: Platform) -> None:
         first, second = world.api.inline
         assert "1.23 MH/s" in first["results"][0]["title"]
         assert second["results"] == []
-        assert "Введите адрес" in second["button"]
+        assert "Введите адрес" in json.loads(second["button"])["text"]
 
 
 async def test_operators_look_and_hold_by_role(platform: Platform) -> None:
