@@ -10,12 +10,12 @@ import click
 
 from cli.database import database
 from cli.eventlogs import open_named
-from cli.options import config_option, json_option, print_facts, print_json
+from cli.options import config_option, json_option, print_facts, print_json, print_rows
 from cli.reading import all_instances, register
 from cli.settings import Settings, load_settings
 from runtime.clock import SystemClock
 from runtime.errors import UserError
-from runtime.eventlog.bound import SCHEMA, current, leave
+from runtime.eventlog.bound import SCHEMA, current, give_up, leave
 from runtime.eventlog.interface import EventLogUnavailable
 from runtime.postgres.migrations import migrate
 from runtime.postgres.pool import acquired
@@ -49,15 +49,21 @@ def show(config: Path, *, as_json: bool) -> None:
 
 
 @eventlog.command(epilog="Example: lodepool eventlog switch")
+@click.option("--lost", default="", metavar="LOG", help="Give up LOG, as `show` names it: it is gone for good.")
 @config_option
 @json_option
-def switch(config: Path, *, as_json: bool) -> None:
+def switch(config: Path, *, lost: str, as_json: bool) -> None:
     """Let the books leave the event log that is configured now; the one configured next begins anew.
 
     Stop the shippers first (miners do not notice: shares wait in the journals), let the services read what is left,
     and stop them. Run this with the old [eventlog] still configured: it refuses while a record is not read. Then
     configure the new one and start everything. Who comes back to an old log goes on where it was left.
+
+    With --lost nobody asks the old log: what was not read of it is in no book, and how far it was read is printed.
     """
+    if lost:
+        _print_given_up(asyncio.run(_give_up(load_settings(config), lost)), as_json=as_json)
+        return
     held = asyncio.run(_switch(load_settings(config)))
     if as_json:
         print_json({"records": held})
@@ -89,6 +95,20 @@ async def _switch(settings: Settings) -> Mapping[str, int]:
             return await leave(pool, log, BOOKS)
         except EventLogUnavailable as error:
             raise UserError(f"The event log cannot be asked: {error}.") from None
+
+
+async def _give_up(settings: Settings, lost: str) -> Mapping[tuple[str, str, int], int]:
+    await _require_nothing_runs(settings)
+    async with database(settings) as pool:
+        return await give_up(pool, lost)
+
+
+def _print_given_up(positions: Mapping[tuple[str, str, int], int], *, as_json: bool) -> None:
+    rows = [(schema, f"{topic}/{partition}", offset) for (schema, topic, partition), offset in positions.items()]
+    if as_json:
+        print_json({"read": [dict(zip(("service", "partition", "next_offset"), row, strict=True)) for row in rows]})
+    else:
+        print_rows("The lost log was read up to", ("service", "partition", "next record"), rows, empty="Nothing was.")
 
 
 async def _require_nothing_runs(settings: Settings) -> None:

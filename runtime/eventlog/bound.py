@@ -142,23 +142,53 @@ async def leave(pool: Pool, eventlog: NamedEventLog, readers: Mapping[str, Seque
         topics = {topic for _, topic, _ in positions} | readers.keys()
         ends = {topic: await eventlog.ends(topic) for topic in topics}
         _require_all_read(positions, ends, readers)
-        for (schema, topic, partition), next_offset in positions.items():
-            await connection.execute(
-                """
-                INSERT INTO eventlog.left_position (log, schema_name, topic, partition, next_offset)
-                VALUES ($1, $2, $3, $4, $5)
-                ON CONFLICT (log, schema_name, topic, partition) DO UPDATE SET next_offset = excluded.next_offset
-                """,
-                *(log, schema, topic, partition, next_offset),
-            )
-        for schema in {schema for schema, _, _ in positions}:
-            await connection.execute(f"DELETE FROM {schema}.position")
-        await connection.execute(
-            "UPDATE eventlog.bound SET is_current = false, change_time = clock_timestamp() WHERE log = $1", log
-        )
+        await _put_away(connection, log, positions)
         return {topic: sum(found.values()) for topic, found in ends.items()}
 
     return await transact(pool, work)
+
+
+async def give_up(pool: Pool, log: str) -> dict[tuple[str, str, int], int]:
+    """Let the positions belong to no log although `log` is lost and cannot be asked; return how far it was read.
+
+    What was not read of it is in no book.
+
+    Args:
+        pool: The database.
+        log: The name of the log that they belong to now: who gives it up knows it.
+
+    Raises:
+        OtherEventLog: When they belong to another one.
+    """
+    await migrate(pool, schema=SCHEMA, package="runtime.eventlog")
+
+    async def work(connection: Connection) -> dict[tuple[str, str, int], int]:
+        bound = await connection.fetchval(_CURRENT + " FOR UPDATE")
+        if bound != log:
+            raise OtherEventLog(bound=bound or "", log=log)
+        positions = await _positions(connection)
+        await _put_away(connection, log, positions)
+        return positions
+
+    return await transact(pool, work)
+
+
+async def _put_away(connection: Connection, log: str, positions: Mapping[tuple[str, str, int], int]) -> None:
+    """Keep the positions under the log's name, so that the next log begins anew."""
+    for (schema, topic, partition), next_offset in positions.items():
+        await connection.execute(
+            """
+            INSERT INTO eventlog.left_position (log, schema_name, topic, partition, next_offset)
+            VALUES ($1, $2, $3, $4, $5)
+            ON CONFLICT (log, schema_name, topic, partition) DO UPDATE SET next_offset = excluded.next_offset
+            """,
+            *(log, schema, topic, partition, next_offset),
+        )
+    for schema in {schema for schema, _, _ in positions}:
+        await connection.execute(f"DELETE FROM {schema}.position")
+    await connection.execute(
+        "UPDATE eventlog.bound SET is_current = false, change_time = clock_timestamp() WHERE log = $1", log
+    )
 
 
 async def _begin(connection: Connection, log: str) -> None:

@@ -7,7 +7,16 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from runtime.eventlog.bound import BoundEventLog, NotReadToItsEnd, OtherEventLog, bind, current, leave, was_left
+from runtime.eventlog.bound import (
+    BoundEventLog,
+    NotReadToItsEnd,
+    OtherEventLog,
+    bind,
+    current,
+    give_up,
+    leave,
+    was_left,
+)
 from runtime.eventlog.consumer import apply_batch, consume
 from runtime.eventlog.interface import EventLogUnavailable, OutRecord, Record
 from runtime.eventlog.kafka import KafkaEventLog
@@ -189,6 +198,25 @@ async def test_who_comes_back_to_a_log_goes_on_where_it_was_left(pool: Pool, kaf
     await again.publish(TOPIC, letters("d"))
     await read_until(again, pool, ["a", "b", "c", "d"])
     await old.close()
+
+
+async def test_a_log_that_is_lost_is_given_up_by_its_name_only(pool: Pool, kafka: KafkaEventLog) -> None:
+    """D3: nobody leaves unread records behind by mistake; what was read is told."""
+    lost = BoundEventLog(kafka, pool)
+    await lost.publish(TOPIC, letters("a", "b"))
+    await read_until(lost, pool, ["a", "b"])
+    async with acquired(pool) as connection:
+        name = await current(connection)
+    with pytest.raises(OtherEventLog):
+        await give_up(pool, POSTGRES)
+    positions = await give_up(pool, name)
+    assert {schema for schema, _, _ in positions} == {"reader"}
+    assert sum(positions.values()) == 2
+    log = await PostgresEventLog.open(pool)
+    new = BoundEventLog(log, pool)
+    await new.publish(TOPIC, letters("c"))
+    await read_until(new, pool, ["a", "b", "c"])
+    await log.close()
 
 
 async def test_several_that_start_at_once_agree_on_one_log(pool: Pool) -> None:
