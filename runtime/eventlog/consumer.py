@@ -6,11 +6,13 @@ from typing import TypeAlias
 
 from runtime.eventlog.bound import check_bound
 from runtime.eventlog.interface import EventLog, Record
-from runtime.eventlog.positions import load_position, save_position
+from runtime.eventlog.positions import Reached, load_position, save_position
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
 
 POLL_TIMEOUT_S = 1.0
+IDLE_POLLS_MAX = 5
+"""After so many polls without a record the database is asked whether it still knows how far it was."""
 
 Apply: TypeAlias = Callable[[Connection, Sequence[Record]], Awaitable[None]]
 
@@ -44,7 +46,7 @@ async def consume(
 
     Inside the transaction the position's row is held and records that were applied before are left out, so a replay or
     a second process changes nothing. Any error ends the loop: run it under `keep_running`, which starts it again from
-    the stored position.
+    the stored position. A database that has forgotten what it had committed is such an error, so it is read again.
 
     Args:
         eventlog: The log.
@@ -59,9 +61,10 @@ async def consume(
         poison: What becomes of records that cannot be applied; None: the error ends the loop.
     """
     errors = () if poison is None else poison.errors
+    reached = Reached()
 
     async def applied(records: Sequence[Record]) -> None:
-        done = await apply_batch(pool, schema=schema, records=records, apply=apply)
+        done = await apply_batch(pool, schema=schema, records=records, apply=apply, reached=reached)
         if done and after_commit is not None:
             await after_commit(done)
 
@@ -71,16 +74,24 @@ async def consume(
             try:
                 await applied([record])
             except poison.errors as error:
-                await _set_aside(pool, schema=schema, record=record, error=error, poison=poison)
+                await _set_aside(pool, schema=schema, record=record, error=error, poison=poison, reached=reached)
 
     async def position(partition: int) -> int:
         async with acquired(pool) as connection:
-            return await load_position(connection, schema, topic=topic, partition=partition)
+            next_offset = await load_position(connection, schema, topic=topic, partition=partition)
+        reached.loaded(partition, next_offset)
+        return next_offset
 
     subscription = await eventlog.subscribe(topic, group=group, load_position=position)
+    idle_polls = 0
     try:
         while True:
             records = await subscription.poll(records_max=records_max, timeout_s=POLL_TIMEOUT_S)
+            idle_polls = 0 if records else idle_polls + 1
+            if idle_polls >= IDLE_POLLS_MAX:
+                idle_polls = 0
+                async with acquired(pool) as connection:
+                    await reached.check_all(connection, schema, topic=topic)
             for partition in sorted({record.partition for record in records}):
                 batch = [record for record in records if record.partition == partition]
                 try:
@@ -91,12 +102,14 @@ async def consume(
         await subscription.close()
 
 
-async def _set_aside(pool: Pool, *, schema: str, record: Record, error: Exception, poison: Poison) -> None:
+async def _set_aside(
+    pool: Pool, *, schema: str, record: Record, error: Exception, poison: Poison, reached: Reached
+) -> None:
     async def work(connection: Connection, records: Sequence[Record]) -> None:
         for each in records:
             await poison.set_aside(connection, each, error)
 
-    await apply_batch(pool, schema=schema, records=[record], apply=work)
+    await apply_batch(pool, schema=schema, records=[record], apply=work, reached=reached)
 
 
 async def apply_batch(
@@ -105,10 +118,19 @@ async def apply_batch(
     schema: str,
     records: Sequence[Record],
     apply: Apply,
+    reached: Reached | None = None,
 ) -> Sequence[Record]:
     """Apply the records of one partition and save the position in one transaction; return those that were new.
 
+    Args:
+        pool: The database with the consumer's tables.
+        schema: Where its table `position` is.
+        records: Of one partition, in order, at least one.
+        apply: Called inside the transaction with those that are new.
+        reached: How far the position had come before; is told of what this call commits. None: nobody has noted it.
+
     Raises:
+        PositionForgotten: When the position has gone back since.
         OtherEventLog: When the database's positions no longer belong to the log that the records are from.
     """
     first, last = records[0], records[-1]
@@ -119,6 +141,8 @@ async def apply_batch(
         next_offset = await load_position(
             connection, schema, topic=first.topic, partition=first.partition, for_update=True
         )
+        if reached is not None:
+            reached.check({first.partition: next_offset})
         fresh = [record for record in records if record.offset >= next_offset]
         if fresh:
             await apply(connection, fresh)
@@ -127,4 +151,7 @@ async def apply_batch(
             )
         return fresh
 
-    return await transact(pool, work)
+    fresh = await transact(pool, work)
+    if reached is not None:
+        reached.committed(first.partition, last.offset + 1)
+    return fresh
