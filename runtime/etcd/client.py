@@ -223,6 +223,9 @@ class Member:
         manager = ConnectionManager(
             [f"{address}:{self._port}"], keepalive_time_ms=_KEEPALIVE_MS, keepalive_timeout_ms=_KEEPALIVE_TIMEOUT_MS
         )
+        # Of two options of one name the first would count.
+        ours = {name for name, _ in _CHANNEL_OPTIONS}
+        manager.grpc_options = [option for option in manager.grpc_options if option[0] not in ours]
         manager.grpc_options.extend(_CHANNEL_OPTIONS)
         if self._tls is None:
             channel = manager.get_channel()

@@ -19,13 +19,13 @@ from pathlib import Path
 
 import asyncpg
 
+from nodes.regtest import MWEB_HEIGHT
 from stratum.journal import instance_dirs, summarise
 from tests.e2e.cluster import HOSTS, SERVICES, Cluster
 from tests.e2e.share_miner import BlockBudget, ShareMiner
 
 MINERS = 8
 BLOCKS_MAX = 260
-"""Below the height at which MWEB wants a peg-in, with room for what the settling mines."""
 MATURITY_BLOCKS = 100
 KILL_INTERVAL_S = (2.0, 5.0)
 DOWN_S = (0.2, 4.0)
@@ -244,11 +244,11 @@ class Chaos:
         # What lost a race is known as an orphan once the chain has grown above it.
         await self._until(self._no_candidates, deadline_s, "every block to be decided", mine=True)
         self._say("all booked; mining the blocks to maturity")
-        await self._cluster.litecoind.generate(MATURITY_BLOCKS)
+        await self._mine(MATURITY_BLOCKS)
         await self._until(self._nothing_immature, deadline_s, "the credits to mature")
         paid = -1
         while True:
-            await self._cluster.litecoind.generate(2)
+            await self._mine(2)
             await self._until(self._nothing_reserved, deadline_s, "the payouts to confirm", mine=True)
             now = await self._value("SELECT count(*) FROM payouts.item")
             if now == paid:
@@ -267,8 +267,19 @@ class Chaos:
                 self._say(f"gave up waiting for {what}")
                 return
             if mine:
-                await self._cluster.litecoind.generate(1)
+                await self._mine(1)
             await asyncio.sleep(1)
+
+    async def _mine(self, count: int) -> None:
+        """Mine on the first node; the block that activates MWEB needs a peg-in in the one before."""
+        node = self._cluster.litecoind
+        before = MWEB_HEIGHT - 1 - await node.height()
+        if 0 <= before < count:
+            if before:
+                await node.generate(before)
+            await node.peg_in()
+            count -= before
+        await node.generate(count)
 
     async def _is_booked(self) -> bool:
         booked = await self._booked()

@@ -21,9 +21,10 @@ import tomlkit
 
 from nodes.regtest import LitecoindRegtest
 from runtime.postgres.embedded import EmbeddedPostgres
-from runtime.process import free_port, launch_command
+from runtime.process import launch_command
 from tests.fakes.etcd_cluster import EtcdCluster
 from tests.fakes.kafka_cluster import KafkaCluster, quick_settings
+from tests.fakes.ports import steady_port
 
 ROOT = Path(__file__).parents[2]
 COIN_ID = "litecoin-regtest"
@@ -107,13 +108,13 @@ class Cluster:
         self.kafka = KafkaCluster(directory=folder / "kafka", node_count=3, listener_settings=_PATIENT_KAFKA)
         self.etcd = EtcdCluster(3)
         self.litecoind = LitecoindRegtest(folder / "chain")
-        self.stratum_port = free_port()
-        self.gateway_port = free_port()
+        self.stratum_port = steady_port()
+        self.gateway_port = steady_port()
         self.programs: dict[str, Program] = {}
         self.pool_address = ""
         self.dsn = ""
         self._sections = sections or {}
-        self._postgres_port = free_port()
+        self._postgres_port = steady_port()
         self.postgres = EmbeddedPostgres(
             folder / "pg", settings={"listen_addresses": "127.0.0.1", "port": str(self._postgres_port)}
         )

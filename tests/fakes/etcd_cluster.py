@@ -15,7 +15,8 @@ import pytest
 from runtime.etcd.client import EtcdClient
 from runtime.etcd.errors import EtcdError
 from runtime.etcd.settings import EtcdSettings
-from runtime.process import free_port, launch_command
+from runtime.process import launch_command
+from tests.fakes.ports import steady_port
 from tests.fakes.waiting import eventually
 
 START_S_MAX = 20.0
@@ -91,8 +92,8 @@ class EtcdMember:
     def __init__(self, name: str, folder: Path) -> None:
         self.name = name
         self.folder = folder
-        self.client_port = free_port()
-        self.peer_port = free_port()
+        self.client_port = steady_port()
+        self.peer_port = steady_port()
         self.arguments: list[str] = []
         self._process: asyncio.subprocess.Process | None = None
 

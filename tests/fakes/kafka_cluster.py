@@ -8,11 +8,9 @@ import asyncio
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -21,6 +19,7 @@ import pytest
 
 from runtime.eventlog.kafka_settings import KafkaSettings, TopicSettings
 from runtime.process import launch_command
+from tests.fakes.ports import steady_ports
 
 ROOT = Path(__file__).parents[2]
 FETCH_TIMEOUT_S = 300
@@ -95,15 +94,6 @@ def require_kafka() -> Path:
     return home
 
 
-def free_ports(count: int) -> list[int]:
-    """Return different ports that nobody listens on now."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [int(listener.getsockname()[1]) for listener in sockets]
-
-
 @dataclass(kw_only=True)
 class Node:
     """One JVM.
@@ -158,7 +148,7 @@ class KafkaCluster:
 
     async def start(self) -> None:
         """Make the cluster and return once every node serves."""
-        ports = free_ports(3 * self.node_count)
+        ports = steady_ports(3 * self.node_count)
         for number in range(1, self.node_count + 1):
             client, internal, controller = ports[3 * number - 3 : 3 * number]
             folder = self.directory / f"node{number}"
