@@ -16,6 +16,8 @@ ANSWER_S_MAX = 20.0
 POLL_S = 0.01
 CLIENTS_AT_ONCE = 50
 WARMUP = "warmup"
+_PING, _PONG = b"\x89\x00", b"\x8a\x80" + bytes(4)
+"""Without content, as the server sends the one and a client the other."""
 HTTP_OK = 200
 _HEADER_END = b"\r\n\r\n"
 
@@ -173,7 +175,9 @@ class _Follower(asyncio.Protocol):
         self.is_lost = True
 
     def data_received(self, data: bytes) -> None:
-        """Subscribe once greeted; afterwards look for the text."""
+        """Subscribe once greeted; afterwards look for the text. Answer pings."""
+        if _PING in data and self.transport is not None:
+            self.transport.write(_PONG)
         self._tail = (self._tail + data)[-4096:]
         if not self.is_greeted and b'"hello"' in self._tail:
             self.is_greeted = True

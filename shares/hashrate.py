@@ -1,5 +1,6 @@
 """The rules of hashrates: work over time in whole numbers. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -65,6 +66,16 @@ WINDOWS = (
     HashrateWindow(name="hps_24h", span=Span.HOUR, full_count=24),
 )
 HOUR_WINDOW = WINDOWS[3]
+Rates = tuple[int, ...]
+"""Hashes per second in the order of `WINDOWS`."""
+
+
+def rates_of(works: Sequence[int], *, now_ms: int, first_share_ms: int) -> Rates:
+    """Return hashrates from the work of each of `WINDOWS`."""
+    return tuple(
+        window.hashrate_hps(work, now_ms=now_ms, first_share_ms=first_share_ms)
+        for window, work in zip(WINDOWS, works, strict=True)
+    )
 
 
 def tally_starts(now_ms: int) -> dict[Span, int]:

@@ -7,7 +7,6 @@ import asyncpg
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
 from shares.domain import MINUTE_MS
-from shares.hashrate import HOUR_WINDOW
 from shares.history_span import KEPT_BUCKETS, LATE_BUCKETS, ROLL_MIN, SPANS, STEPS, Window, step_hps
 
 ROLL_AFTER_MS = 20_000
@@ -15,9 +14,9 @@ ROLL_AFTER_MS = 20_000
 _ROLLS_MAX = 20
 _LOCK_KEY = 0x68697374
 """Of the advisory lock under which one process rolls up: "hist"."""
-_REJECTED = "stale_count + duplicate_count + low_difficulty_count + invalid_count"
+REJECTED = "stale_count + duplicate_count + low_difficulty_count + invalid_count"
 _SUMS = f"""
-    sum(work)::text AS work, sum(accepted_count)::bigint AS accepted, sum({_REJECTED})::bigint AS rejected
+    sum(work)::text AS work, sum(accepted_count)::bigint AS accepted, sum({REJECTED})::bigint AS rejected
     """
 
 _ROLL = f"""
@@ -30,7 +29,7 @@ WITH heights AS (
         AND minute >= $2::integer * {ROLL_MIN} AND minute < ($2::integer + 1) * {ROLL_MIN}
 ), found AS MATERIALIZED (
     SELECT account_id, worker_id, sum(work) AS work, sum(accepted_count)::bigint AS accepted,
-        sum({_REJECTED})::bigint AS rejected, (sum(accepted_count) > 0)::integer AS workers
+        sum({REJECTED})::bigint AS rejected, (sum(accepted_count) > 0)::integer AS workers
     FROM booked GROUP BY account_id, worker_id
 ), sums AS (
     SELECT account_id, worker_id, work, accepted, rejected, workers FROM found
@@ -46,7 +45,7 @@ WITH heights AS (
         AND old.worker_id = sums.worker_id AND old.span_min = {ROLL_MIN} AND old.bucket = $2
 ), rejects AS (
     INSERT INTO shares.last_reject AS old (worker_id, minute, reason)
-    SELECT DISTINCT ON (worker_id) worker_id, minute, {{reason}} FROM booked WHERE {_REJECTED} > 0
+    SELECT DISTINCT ON (worker_id) worker_id, minute, {{reason}} FROM booked WHERE {REJECTED} > 0
     ORDER BY worker_id, minute DESC
     ON CONFLICT (worker_id) DO UPDATE SET minute = excluded.minute, reason = excluded.reason
         WHERE excluded.minute >= old.minute
@@ -64,11 +63,20 @@ ON CONFLICT (coin_key, account_id, worker_id, span_min, bucket) DO UPDATE SET
     rejected_count = old.rejected_count + excluded.rejected_count,
     worker_count = greatest(old.worker_count, excluded.worker_count)
 """
-_REASON = """
+REASON = """
 CASE greatest(stale_count, duplicate_count, low_difficulty_count, invalid_count)
     WHEN stale_count THEN 'stale' WHEN low_difficulty_count THEN 'low_difficulty'
     WHEN duplicate_count THEN 'duplicate' ELSE 'invalid'
 END
+"""
+NEWEST = f"""
+    SELECT max(rolled.bucket + 0) FROM shares.history AS rolled
+    WHERE rolled.coin_key = account.coin_key AND rolled.account_id = 0 AND rolled.worker_id = 0
+        AND rolled.span_min = {ROLL_MIN}
+    """
+"""The newest rolled bucket of the coin of `account`, as SQL.
+
+A sum is no column: otherwise the index over all subjects is walked backwards to find the pool's own rows.
 """
 
 
@@ -110,14 +118,6 @@ class Subject:
     first_share_ms: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reject:
-    """When shares of a worker were last rejected, by the minute, and why most of them were."""
-
-    time_ms: int
-    reason: str
-
-
 async def roll(pool: Pool, *, now_ms: int) -> int:
     """Roll up spans that are over and not rolled, or that have got late shares since; return how many.
 
@@ -134,11 +134,17 @@ async def roll(pool: Pool, *, now_ms: int) -> int:
             for bucket in buckets:
                 await _roll_bucket(pool, coin_key, bucket)
                 count += 1
+            # Also between: a first roll-up of all that retention has kept would fill the disk with short spans.
+            async with acquired(pool) as connection:
+                await _prune(connection, coin_key)
             if len(buckets) < _ROLLS_MAX:
                 break
-        async with acquired(pool) as connection:
-            await _prune(connection, coin_key)
     return count
+
+
+def first_live_minute(newest_bucket: int | None) -> int:
+    """Return the first minute that is not rolled up, by the newest bucket that is (`NEWEST`)."""
+    return 0 if newest_bucket is None else (newest_bucket + 1) * ROLL_MIN
 
 
 async def find_subject(connection: Connection, *, coin: str, account: str, worker: str | None) -> Subject | None:
@@ -152,24 +158,25 @@ async def find_subject(connection: Connection, *, coin: str, account: str, worke
         account: Empty for the whole pool.
         worker: None for all of the account's.
     """
-    query = "SELECT coin_key, first_share_time_ms FROM shares.coin WHERE coin = $1"
-    row = await connection.fetchrow(query, coin)
+    row = await connection.fetchrow(
+        """
+        SELECT coin.coin_key, coin.first_share_time_ms, account.account_id, worker.worker_id FROM shares.coin
+        LEFT JOIN shares.account ON account.coin_key = coin.coin_key AND account.account = $2
+        LEFT JOIN shares.worker ON worker.account_id = account.account_id AND worker.worker = $3
+        WHERE coin.coin = $1
+        """,
+        coin,
+        account,
+        worker,
+    )
     if row is None:
         return None if account else Subject(coin_key=0, first_share_ms=0)
-    coin_key, first_share_ms = row
-    if not account:
-        return Subject(coin_key=coin_key, first_share_ms=first_share_ms)
-    query = "SELECT account_id FROM shares.account WHERE coin_key = $1 AND account = $2"
-    account_id = await connection.fetchval(query, coin_key, account)
-    if account_id is None or worker is None:
-        if account_id is None:
-            return None
-        return Subject(coin_key=coin_key, account_id=account_id, first_share_ms=first_share_ms)
-    query = "SELECT worker_id FROM shares.worker WHERE account_id = $1 AND worker = $2"
-    worker_id = await connection.fetchval(query, account_id, worker)
-    if worker_id is None:
+    coin_key, first_share_ms, account_id, worker_id = row
+    if (account and account_id is None) or (worker is not None and worker_id is None):
         return None
-    return Subject(coin_key=coin_key, account_id=account_id, worker_id=worker_id, first_share_ms=first_share_ms)
+    return Subject(
+        coin_key=coin_key, account_id=account_id or 0, worker_id=worker_id or 0, first_share_ms=first_share_ms
+    )
 
 
 async def read(connection: Connection, subject: Subject, *, window: Window, now_ms: int) -> list[Point]:
@@ -198,34 +205,6 @@ async def read(connection: Connection, subject: Subject, *, window: Window, now_
     return points
 
 
-async def accepted_in_hour(connection: Connection, subject: Subject, *, now_ms: int) -> int:
-    """Return the accepted shares that the hashrate over an hour is made of."""
-    rows = await _rows(connection, subject, span_min=ROLL_MIN, start_bucket=HOUR_WINDOW.start_bucket(now_ms))
-    return sum(accepted for _, accepted, _, _ in rows.values())
-
-
-async def last_rejects(connection: Connection, subject: Subject) -> dict[str, Reject]:
-    """Return when the account's workers last had shares rejected, by the worker's name."""
-    rows = await connection.fetch(
-        f"""
-        WITH recent AS (
-            SELECT DISTINCT ON (worker_id) worker_id, minute, {_REASON} AS reason FROM shares.slice
-            WHERE account_id = $1 AND minute >= $3 AND {_REJECTED} > 0
-                AND height >= (SELECT min(height + 0) FROM shares.pool_slice WHERE coin_key = $2 AND minute >= $3)
-            ORDER BY worker_id, minute DESC
-        )
-        SELECT worker.worker, coalesce(recent.minute, rolled.minute) AS minute,
-            coalesce(recent.reason, rolled.reason) AS reason
-        FROM shares.worker LEFT JOIN recent USING (worker_id) LEFT JOIN shares.last_reject AS rolled USING (worker_id)
-        WHERE worker.account_id = $1 AND (recent.minute IS NOT NULL OR rolled.minute IS NOT NULL)
-        """,
-        subject.account_id,
-        subject.coin_key,
-        await _live_minute(connection, subject.coin_key),
-    )
-    return {row["worker"]: Reject(time_ms=row["minute"] * MINUTE_MS, reason=row["reason"]) for row in rows}
-
-
 _Row = tuple[int, int, int, int | None]
 """Work, accepted, rejected, workers."""
 
@@ -233,10 +212,12 @@ _Row = tuple[int, int, int, int | None]
 async def _rows(connection: Connection, subject: Subject, *, span_min: int, start_bucket: int) -> dict[int, _Row]:
     """Return the sums by bucket: rolled ones, and what was booked since from the slices."""
     rolled = await connection.fetch(
-        """
-        SELECT bucket, work::text AS work, accepted_count AS accepted, rejected_count AS rejected, worker_count
-        FROM shares.history
-        WHERE coin_key = $1 AND account_id = $2 AND worker_id = $3 AND span_min = $4 AND bucket >= $5
+        f"""
+        SELECT bucket, work::text AS work, accepted_count AS accepted, rejected_count AS rejected, worker_count,
+            ({NEWEST}) AS newest_bucket
+        FROM (SELECT $1::smallint AS coin_key) AS account LEFT JOIN shares.history
+            ON history.coin_key = account.coin_key AND account_id = $2 AND worker_id = $3 AND span_min = $4
+                AND bucket >= $5
         """,
         subject.coin_key,
         subject.account_id,
@@ -245,19 +226,15 @@ async def _rows(connection: Connection, subject: Subject, *, span_min: int, star
         start_bucket,
     )
     rows: dict[int, _Row] = {
-        row["bucket"]: (int(row["work"]), row["accepted"], row["rejected"], row["worker_count"]) for row in rolled
+        row["bucket"]: (int(row["work"]), row["accepted"], row["rejected"], row["worker_count"])
+        for row in rolled
+        if row["bucket"] is not None
     }
-    from_minute = max(await _live_minute(connection, subject.coin_key), start_bucket * span_min)
+    from_minute = max(first_live_minute(rolled[0]["newest_bucket"]), start_bucket * span_min)
     for row in await _live_sums(connection, subject, span_min=span_min, from_minute=from_minute):
         work, accepted, rejected, workers = rows.get(row["bucket"], (0, 0, 0, None))
         rows[row["bucket"]] = work + int(row["work"]), accepted + row["accepted"], rejected + row["rejected"], workers
     return rows
-
-
-async def _live_minute(connection: Connection, coin_key: int) -> int:
-    """Return the first minute that is not rolled up."""
-    newest = await _newest_bucket(connection, coin_key)
-    return 0 if newest is None else (newest + 1) * ROLL_MIN
 
 
 async def _live_sums(
@@ -290,14 +267,8 @@ async def _live_sums(
 
 
 async def _newest_bucket(connection: Connection, coin_key: int) -> int | None:
-    # A sum is no column: otherwise the index over all subjects is walked backwards to find the pool's own rows.
     newest: int | None = await connection.fetchval(
-        """
-        SELECT max(bucket + 0) FROM shares.history
-        WHERE coin_key = $1 AND account_id = 0 AND worker_id = 0 AND span_min = $2
-        """,
-        coin_key,
-        ROLL_MIN,
+        f"SELECT ({NEWEST}) FROM (SELECT $1::smallint AS coin_key) AS account", coin_key
     )
     return newest
 
@@ -309,7 +280,7 @@ async def _buckets_to_roll(connection: Connection, coin_key: int, *, current: in
     rows = await connection.fetch(
         f"""
         SELECT booked.bucket FROM (
-            SELECT minute / {ROLL_MIN} AS bucket, sum(accepted_count) AS accepted, sum({_REJECTED}) AS rejected
+            SELECT minute / {ROLL_MIN} AS bucket, sum(accepted_count) AS accepted, sum({REJECTED}) AS rejected
             FROM shares.pool_slice WHERE coin_key = $1 AND minute >= $2 AND minute < $3 GROUP BY 1
         ) AS booked
         LEFT JOIN shares.history ON history.coin_key = $1 AND history.account_id = 0 AND history.worker_id = 0
@@ -328,7 +299,7 @@ async def _buckets_to_roll(connection: Connection, coin_key: int, *, current: in
 async def _roll_bucket(pool: Pool, coin_key: int, bucket: int) -> None:
     async def work(connection: Connection) -> None:
         await connection.execute("SELECT pg_advisory_xact_lock($1)", _LOCK_KEY)
-        await connection.execute(_ROLL.format(reason=_REASON), coin_key, bucket, list(SPANS))
+        await connection.execute(_ROLL.format(reason=REASON), coin_key, bucket, list(SPANS))
 
     await transact(pool, work)
 

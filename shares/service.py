@@ -11,6 +11,7 @@ from runtime.rpc.access import OPERATOR, Access
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
 from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
 from shares import history, listing, stats
+from shares.accounts import AccountStats, WorkerStats, account_stats, ranked_accounts
 from shares.config import SharesSettings
 from shares.consumer import TOPIC
 from shares.domain import NAME_CHARS_MAX, InstanceState
@@ -123,20 +124,12 @@ class ShareServicer(shares_pb2_grpc.ShareServiceServicer):
         _check_text("coin", request.coin)
         _check_text("account", request.account)
         async with acquired(self._pool) as connection:
-            account = await stats.account_stats(
+            account = await account_stats(
                 connection, coin=request.coin, account=request.account, now_ms=self._clock.now_ms()
             )
-            subject = await history.find_subject(connection, coin=request.coin, account=request.account, worker=None)
-            if account is None or subject is None:
-                raise NotFound(f"{request.account} has not mined {request.coin} here")
-            accepted = await history.accepted_in_hour(connection, subject, now_ms=self._clock.now_ms())
-            rejects = await history.last_rejects(connection, subject)
-        message = _account(account)
-        message.accepted_count_1h = accepted
-        for worker in message.workers:
-            if (reject := rejects.get(worker.worker)) is not None:
-                worker.last_reject_time_ms, worker.last_reject_reason = reject.time_ms, reject.reason
-        return message
+        if account is None:
+            raise NotFound(f"{request.account} has not mined {request.coin} here")
+        return _account(account)
 
     async def ListAccounts(  # noqa: N802
         self,
@@ -149,7 +142,7 @@ class ShareServicer(shares_pb2_grpc.ShareServiceServicer):
         order = await self._ranking.order(request.coin)
         page = order.page(after=_after(request.page_token), size=page_size)
         async with acquired(self._pool) as connection:
-            accounts = await stats.ranked_accounts(connection, order, page)
+            accounts = await ranked_accounts(connection, order, page)
         return shares_pb2.ListAccountsResponse(
             accounts=map(_account, accounts),
             next_page_token=_ranked_token(page, page_size),
@@ -335,23 +328,28 @@ def _counts(counts: stats.Counts) -> shares_pb2.ShareCounts:
     )
 
 
-def _account(account: stats.AccountStats) -> shares_pb2.AccountStats:
+def _account(account: AccountStats) -> shares_pb2.AccountStats:
     return shares_pb2.AccountStats(
         account=account.account,
         hashrates=_hashrates(account.rates),
         counts=_counts(account.counts),
         best_hash_work=account.best_hash_work,
-        workers=[
-            shares_pb2.WorkerStats(
-                worker=worker.worker,
-                hashrates=_hashrates(worker.rates),
-                counts=_counts(worker.counts),
-                last_share_time_ms=worker.last_share_time_ms,
-                best_hash_work=worker.best_hash_work,
-            )
-            for worker in account.workers
-        ],
+        workers=map(_worker, account.workers),
         total_work=str(account.total_work),
+        accepted_count_1h=account.accepted_1h,
+    )
+
+
+def _worker(worker: WorkerStats) -> shares_pb2.WorkerStats:
+    reject = worker.last_reject
+    return shares_pb2.WorkerStats(
+        worker=worker.worker,
+        hashrates=_hashrates(worker.rates),
+        counts=_counts(worker.counts),
+        last_share_time_ms=worker.last_share_time_ms,
+        best_hash_work=worker.best_hash_work,
+        last_reject_time_ms=0 if reject is None else reject.time_ms,
+        last_reject_reason="" if reject is None else reject.reason,
     )
 
 
