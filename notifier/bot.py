@@ -1,8 +1,9 @@
 """The Telegram bot: who watches which address, looked after by the people themselves.
 
-Start with `bot_domain.py` (what people send) and `bot_calls.py` (what is answered), then `bot_handlers.py` (what is
-done, in two steps), `bot_views.py` with `texts/bot_*.py` (the words), `bot_storage.py` (updates, answers), and the
-three loops: `bot_inbox.py`, `bot_worker.py`, `bot_sender.py`. docs/BOT.md explains it to operators.
+Start with `bot_domain.py` (what people send) and `bot_calls.py` (what is answered), then `bot_handlers.py`,
+`bot_buttons.py` and `bot_effects.py` (what is done, in two steps), `bot_views.py` with `texts/bot_*.py` (the words),
+`bot_storage.py` (updates, answers), and the three loops: `bot_inbox.py`, `bot_worker.py`, `bot_sender.py`.
+docs/BOT.md explains it to operators.
 """
 
 import asyncio

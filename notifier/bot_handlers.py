@@ -8,19 +8,17 @@ closes the update, it changes rows and returns the calls that answer.
 import re
 import zoneinfo
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Protocol, TypeAlias, assert_never
+from dataclasses import replace
+from typing import Final, Protocol, assert_never
 
 from coins.bitcoin.address import describe, payee
 from coins.coin import Coin
 from coins.errors import AddressError
 from notifier import bot_storage, bot_views, subscriptions
+from notifier.bot_buttons import CHANGE_VERBS, Buttons, answer
 from notifier.bot_calls import (
     Call,
-    Keyboard,
-    callback_answer,
     document_message,
-    edited_message,
     photo_message,
     text_message,
 )
@@ -35,25 +33,19 @@ from notifier.bot_domain import (
     language_for,
     wrong_address,
 )
+from notifier.bot_effects import Finish, Session, chat_changed, ended, just, moved, new_subscription, paused
 from notifier.bot_sources import Sources
 from notifier.bot_storage import Chat
 from notifier.bot_views import plain, say
-from notifier.domain import MINUTES_A_DAY, ChannelKind, Subscription
-from notifier.errors import SubscriptionUnknown
-from notifier.notices import Kind
+from notifier.domain import MINUTES_A_DAY, ChannelKind
 from notifier.rendering import hashrate_text
 from notifier.telegram_settings import TelegramSettings
 from runtime.postgres.pool import Connection
 from runtime.rpc.errors import RpcError
 
-Finish: TypeAlias = Callable[[Connection], Awaitable[Sequence[Call]]]
-"""The second step: in the transaction that closes the update."""
-
 ROWS: Final = 10
 INLINE_CACHE_S: Final = 10
 _CHANGES: Final = frozenset({"start", "watch", "unwatch", "quiet", "language", "alerts"})
-_CHANGE_VERBS: Final = frozenset({"lang", "unwatch", "kind", "pool", "hash", "rej", "dig", "alerts"})
-_VERBS_OF_ACCOUNTS: Final = frozenset({"stats", "workers", "balance", "payouts", "export"})
 _QUIET: Final = re.compile(r"([01]?\d|2[0-3]):([0-5]\d)\s*[-–—]\s*([01]?\d|2[0-3]):([0-5]\d)(?:\s+(\S{1,64}))?")
 
 
@@ -63,44 +55,6 @@ class Administrators(Protocol):
     async def is_administrator(self, chat_id: int, user_id: int) -> bool:
         """Return whether a person may change what concerns the group."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """What is known of the chat when an update comes in.
-
-    Attributes:
-        update_id: Telegram's number of the update: requests are named by it, so repetitions are harmless.
-        chat: The chat; its language is a guess while it is not known.
-        is_known: Whether it has said something before.
-        subscriptions: All of the chat, those to the pool included.
-        now_ms: Milliseconds since the Unix epoch.
-    """
-
-    update_id: int
-    chat: Chat
-    is_known: bool
-    subscriptions: tuple[Subscription, ...]
-    now_ms: int
-
-    @property
-    def watches(self) -> tuple[Subscription, ...]:
-        """Return the subscriptions to addresses."""
-        return tuple(found for found in self.subscriptions if found.account)
-
-    @property
-    def pool_watch(self) -> Subscription | None:
-        """Return the subscription to the pool."""
-        return next((found for found in self.subscriptions if not found.account), None)
-
-
-def just(*calls: Call) -> Finish:
-    """Return a second step that only answers."""
-
-    async def finish(_connection: Connection) -> Sequence[Call]:
-        return calls
-
-    return finish
 
 
 class Handlers:
@@ -132,6 +86,7 @@ class Handlers:
         self._sources = sources
         self._administrators = administrators
         self._roles = {admin.chat_id: admin.role for admin in settings.admins}
+        self._buttons = Buttons(coin=coin, sources=sources, roles=self._roles, shown=self._shown)
         self._commands: dict[str, Callable[[Command, Session], Awaitable[Finish]]] = {
             "": self._watch,
             "start": self._start,
@@ -159,13 +114,15 @@ class Handlers:
             case Command():
                 return await self._command(incoming, session)
             case Press():
-                return await self._press(incoming, session)
+                if incoming.verb in CHANGE_VERBS and not await self._may_change(incoming):
+                    return just(answer(incoming, plain(session.chat.language, "group_admins_only")))
+                return await self._buttons.press(incoming, session)
             case Inline():
                 return await self._inline(incoming, session)
             case Gone(chat_id=chat_id):
-                return _paused(chat_id)
+                return paused(chat_id)
             case Moved(old_id=old_id, new_id=new_id):
-                return _moved(old_id, new_id)
+                return moved(old_id, new_id)
             case Nothing():
                 return just()
             case _:
@@ -243,7 +200,7 @@ class Handlers:
             await bot_storage.put_chat(connection, session.chat, now_ms=session.now_ms)
             await subscriptions.create(
                 connection,
-                self._subscription(session, account),
+                new_subscription(session, self._coin, account),
                 request_id=f"bot/{session.update_id}",
                 now_ms=session.now_ms,
             )
@@ -258,7 +215,7 @@ class Handlers:
         if command.argument:
             found = next((watch for watch in session.watches if watch.account == self._account(command.argument)), None)
             if found is not None:
-                return self._ended(found, text_message(chat_id, self._unwatched(session, found)))
+                return ended(found, text_message(chat_id, say(language, "unwatched", account=found.account)))
         buttons = bot_views.accounts_keyboard("unwatch", session.watches)
         return just(text_message(chat_id, say(language, "unwatch_head"), buttons))
 
@@ -276,16 +233,16 @@ class Handlers:
             except AddressError as error:
                 return just(text_message(chat_id, self._wrong(language, command.argument, error)))
             key = next((str(watch.subscription_id) for watch in session.watches if watch.account == account), "")
-            return just(*await self._shown(command.name, session.chat, account, key=key))
+            return just(*await self._shown(command.name, session.chat, account, key))
         if not session.watches:
             return just(text_message(chat_id, say(language, "nothing_watched")))
         if len(session.watches) > 1:
             buttons = bot_views.accounts_keyboard(command.name, session.watches)
             return just(text_message(chat_id, say(language, "choose_account"), buttons))
         watch = session.watches[0]
-        return just(*await self._shown(command.name, session.chat, watch.account, key=str(watch.subscription_id)))
+        return just(*await self._shown(command.name, session.chat, watch.account, str(watch.subscription_id)))
 
-    async def _shown(self, what: str, chat: Chat, account: str, *, key: str) -> Sequence[Call]:
+    async def _shown(self, what: str, chat: Chat, account: str, key: str) -> Sequence[Call]:
         if what == "workers":
             text, buttons = bot_views.workers_page(chat, await self._sources.account(account), page=0, key=key)
             return (text_message(chat.chat_id, text, buttons),)
@@ -317,7 +274,7 @@ class Handlers:
         if len(session.watches) > 1:
             buttons = bot_views.accounts_keyboard("alerts", session.watches)
             return just(text_message(chat_id, say(session.chat.language, "choose_account"), buttons))
-        text, rows = self._alerts_page(session, session.watches[0], session.pool_watch)
+        text, rows = self._buttons.alerts_page(session, session.watches[0], session.pool_watch)
         return just(text_message(chat_id, text, rows))
 
     async def _quiet(self, command: Command, session: Session) -> Finish:
@@ -337,7 +294,7 @@ class Handlers:
             wanted = replace(
                 chat, time_zone=zone, quiet_start_min=start % MINUTES_A_DAY, quiet_end_min=end % MINUTES_A_DAY
             )
-        return self._chat_changed(session, wanted, text_message(chat.chat_id, bot_views.quiet_text(wanted)))
+        return chat_changed(session, wanted, text_message(chat.chat_id, bot_views.quiet_text(wanted)))
 
     async def _pool(self, command: Command, session: Session) -> Finish:
         if command.chat_id not in self._roles:
@@ -361,114 +318,6 @@ class Handlers:
 
     async def _is_operator(self, command: Command) -> bool:
         return self._roles.get(command.chat_id) == "operator" and await self._may_change(command)
-
-    async def _press(self, press: Press, session: Session) -> Finish:
-        language = session.chat.language
-        if press.verb in _CHANGE_VERBS and not await self._may_change(press):
-            return just(_answer(press, plain(language, "group_admins_only")))
-        if press.verb == "lang" and press.values and press.values[0] in bot_views.TEXTS:
-            return self._language_chosen(press, session, press.values[0])
-        named = press.values[0] if press.values else ""
-        watch = next((found for found in session.watches if str(found.subscription_id) == named), None)
-        if watch is None:
-            return just(_answer(press, plain(language, "gone_button")))
-        try:
-            return await self._pressed(press, session, watch)
-        except RpcError:
-            return just(_answer(press, plain(language, "service_away")))
-
-    async def _pressed(self, press: Press, session: Session, watch: Subscription) -> Finish:
-        value = press.values[1] if len(press.values) > 1 else ""
-        if press.verb == "unwatch":
-            text = self._unwatched(session, watch)
-            return self._ended(watch, _answer(press), edited_message(press.chat_id, press.message_id, text))
-        if press.verb == "workers" and value:
-            view = await self._sources.account(watch.account)
-            page = int(value) if value.isascii() and value.isdigit() and len(value) < 6 else 0
-            text, buttons = bot_views.workers_page(session.chat, view, page=page, key=press.values[0])
-            return just(_answer(press), edited_message(press.chat_id, press.message_id, text, buttons))
-        if press.verb in _VERBS_OF_ACCOUNTS:
-            shown = await self._shown(press.verb, session.chat, watch.account, key=press.values[0])
-            return just(_answer(press), *shown)
-        return self._alerts_changed(press, session, watch, value)
-
-    def _language_chosen(self, press: Press, session: Session, language: str) -> Finish:
-        wanted = replace(session.chat, language=language)
-        return self._chat_changed(
-            session,
-            wanted,
-            _answer(press),
-            edited_message(press.chat_id, press.message_id, say(language, "language_set")),
-        )
-
-    def _chat_changed(self, session: Session, wanted: Chat, *calls: Call) -> Finish:
-        """Return the step that keeps what is known of a chat, and lets its subscriptions follow."""
-
-        async def finish(connection: Connection) -> Sequence[Call]:
-            await bot_storage.put_chat(connection, wanted, now_ms=session.now_ms)
-            for found in await _subscriptions_of(connection, wanted.chat_id):
-                await subscriptions.update(
-                    connection,
-                    replace(
-                        found,
-                        language=wanted.language,
-                        time_zone=wanted.time_zone,
-                        quiet_start_min=wanted.quiet_start_min,
-                        quiet_end_min=wanted.quiet_end_min,
-                    ),
-                )
-            return calls
-
-        return finish
-
-    def _alerts_changed(self, press: Press, session: Session, watch: Subscription, value: str) -> Finish:
-        language = session.chat.language
-
-        async def finish(connection: Connection) -> Sequence[Call]:
-            try:
-                found = await subscriptions.get(connection, watch.subscription_id)
-            except SubscriptionUnknown:
-                return (_answer(press, plain(language, "gone_button")),)
-            wanted = _changed(found, press.verb, value)
-            if wanted is None:
-                return (_answer(press, plain(language, "alerts_last")),)
-            if wanted != found:
-                found = await subscriptions.update(connection, wanted)
-            if press.verb == "pool":
-                await self._toggle_pool(connection, press, session, value)
-            own = await _subscriptions_of(connection, press.chat_id)
-            pool_watch = next((other for other in own if not other.account), None)
-            text, rows = self._alerts_page(session, found, pool_watch)
-            return (_answer(press), edited_message(press.chat_id, press.message_id, text, rows))
-
-        return finish
-
-    async def _toggle_pool(self, connection: Connection, press: Press, session: Session, value: str) -> None:
-        kinds = bot_views.BLOCK_KINDS if value == "blocks" else frozenset({Kind.TROUBLE})
-        if value == "trouble" and press.chat_id not in self._roles:
-            return
-        own = await _subscriptions_of(connection, press.chat_id)
-        found = next((other for other in own if not other.account), None)
-        if found is None:
-            wanted = replace(self._subscription(session, ""), kinds=kinds)
-            request_id = f"bot/{session.update_id}"
-            await subscriptions.create(connection, wanted, request_id=request_id, now_ms=session.now_ms)
-            return
-        left = found.told_kinds - kinds if found.told_kinds & kinds else found.told_kinds | kinds
-        if left:
-            await subscriptions.update(connection, replace(found, kinds=left))
-        else:
-            await subscriptions.delete(connection, found.subscription_id)
-
-    def _alerts_page(
-        self, session: Session, watch: Subscription, pool_watch: Subscription | None
-    ) -> tuple[str, Keyboard]:
-        return bot_views.alerts_page(
-            session.chat,
-            watch,
-            pool_kinds=pool_watch.told_kinds if pool_watch else frozenset(),
-            is_admin=session.chat.chat_id in self._roles,
-        )
 
     async def _inline(self, inline: Inline, session: Session) -> Finish:
         language = language_for(inline.language_code) if not session.is_known else session.chat.language
@@ -505,29 +354,6 @@ class Handlers:
             params["button"] = {"text": plain(language, "inline_hint"), "start_parameter": "inline"}
         return just(Call(chat_id=inline.user_id, method="answerInlineQuery", params=params))
 
-    def _ended(self, watch: Subscription, *calls: Call) -> Finish:
-        async def finish(connection: Connection) -> Sequence[Call]:
-            await subscriptions.delete(connection, watch.subscription_id)
-            return calls
-
-        return finish
-
-    def _unwatched(self, session: Session, watch: Subscription) -> str:
-        return say(session.chat.language, "unwatched", account=watch.account)
-
-    def _subscription(self, session: Session, account: str) -> Subscription:
-        chat = session.chat
-        return Subscription(
-            channel=ChannelKind.TELEGRAM,
-            address=str(chat.chat_id),
-            language=chat.language,
-            coin=self._coin.coin_id,
-            account=account,
-            time_zone=chat.time_zone,
-            quiet_start_min=chat.quiet_start_min,
-            quiet_end_min=chat.quiet_end_min,
-        )
-
     def _account(self, text: str) -> str:
         """Return an address in its canonical form; "" when it is none of the coin."""
         try:
@@ -540,56 +366,6 @@ class Handlers:
         return say(
             language, f"address_{wrong.kind}", address=text, looks_like=wrong.looks_like, expected=wrong.expected
         )
-
-
-def _answer(press: Press, text: str = "") -> Call:
-    return callback_answer(press.chat_id, press.callback_id, text)
-
-
-def _changed(found: Subscription, verb: str, value: str) -> Subscription | None:
-    """Return a subscription after a button was pressed; None when nothing would be told any more."""
-    if verb == "kind" and value in {kind.value for kind in bot_views.SHOWN_KINDS}:
-        kinds = found.told_kinds ^ {Kind(value)}
-        return replace(found, kinds=kinds) if kinds else None
-    steps = {
-        "hash": ("hashrate_percent", bot_views.HASHRATE_STEPS),
-        "rej": ("reject_percent", bot_views.REJECT_STEPS),
-        "dig": ("digest_min", bot_views.DIGEST_STEPS),
-    }
-    if verb in steps and value in {str(step) for step in steps[verb][1]}:
-        match verb:
-            case "hash":
-                return replace(found, hashrate_percent=int(value))
-            case "rej":
-                return replace(found, reject_percent=int(value))
-            case _:
-                return replace(found, digest_min=int(value))
-    return found
-
-
-def _paused(chat_id: int) -> Finish:
-    async def finish(connection: Connection) -> Sequence[Call]:
-        await subscriptions.pause_address(connection, ChannelKind.TELEGRAM, str(chat_id), reason="blocked by the user")
-        return ()
-
-    return finish
-
-
-def _moved(old_id: int, new_id: int) -> Finish:
-    async def finish(connection: Connection) -> Sequence[Call]:
-        await bot_storage.move_chat(connection, old_id, new_id)
-        return ()
-
-    return finish
-
-
-async def _subscriptions_of(connection: Connection, chat_id: int) -> list[Subscription]:
-    return await subscriptions.list_page(
-        connection,
-        channel=ChannelKind.TELEGRAM,
-        address=str(chat_id),
-        page_size=subscriptions.PER_ADDRESS_MAX,
-    )
 
 
 def _is_zone(name: str) -> bool:

@@ -9,7 +9,8 @@ from telegram import Update
 
 from notifier import bot_storage, subscriptions
 from notifier.bot_domain import Command, FloodGate, Incoming, Inline, Press, language_for, understood
-from notifier.bot_handlers import Finish, Handlers, Session, just
+from notifier.bot_effects import Finish, Session, just
+from notifier.bot_handlers import Handlers
 from notifier.bot_storage import Chat, StoredUpdate
 from notifier.domain import ChannelKind
 from runtime.clock import Clock, sleep_unless
