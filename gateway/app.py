@@ -1,5 +1,6 @@
 """The application: the table of routes over HTTP, with parameters, caching, ETags, CORS and problems."""
 
+import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from math import ceil
@@ -26,7 +27,11 @@ SHARED_ENTRIES_MAX = 256
 OPENAPI_MAX_AGE_S = 300
 PREFLIGHT_MAX_AGE_S = 3_600
 BODY_BYTES_MAX = 4_096
+BODY_S_MAX = 10.0
+"""How long a body may take."""
 _API_PREFIX = "/api/"
+_LIMITED = (_API_PREFIX, "/notifications")
+"""Paths whose answers cost something; the page's files are in memory."""
 _EVERYBODY = "*"
 
 ADDRESSES_MAX = 100_000
@@ -61,7 +66,11 @@ def make_app(gateway: Gateway) -> web.Application:
     for change in changes:
         app.router.add_put(change.path, _changer(change))
     exports = Exports()
-    app.router.add_get(EXPORTS_PATH, exports.serve)
+
+    async def serve_export(request: web.Request) -> web.StreamResponse:
+        return await exports.serve(request, request[CLIENT])
+
+    app.router.add_get(EXPORTS_PATH, serve_export)
     document = openapi_document(routes, changes, title=gateway.pool_settings.name, others=describe())
     app.router.add_get(OPENAPI_PATH, _document_responder(document))
     app[LIVE] = LiveSockets(gateway)
@@ -110,7 +119,11 @@ def _changer(change: Change) -> _Respond:
         gateway = request.app[GATEWAY]
         values = _values(change.parameters, request, coin_id=gateway.coin.coin_id)
         try:
-            body = msgspec.json.decode(await request.read(), type=change.body)
+            async with asyncio.timeout(BODY_S_MAX):
+                sent = await request.read()
+            body = msgspec.json.decode(sent, type=change.body)
+        except TimeoutError:
+            raise ProblemFound(Kind.BAD_REQUEST, "The body did not come in time.") from None
         except (msgspec.DecodeError, UnicodeError) as error:
             raise ProblemFound(Kind.BAD_REQUEST, f"The body is not what was expected: {error}.") from None
         answer = msgspec.json.encode(await change.handler(gateway, values, body))
@@ -174,7 +187,7 @@ def _limiter(gateway: Gateway) -> Middleware:
     async def limit(request: web.Request, handler: _Respond) -> web.StreamResponse:
         address = client_address(request.remote or "", request.headers.getall("X-Forwarded-For", ()), trusted)
         request[CLIENT] = address
-        if request.path.startswith(_API_PREFIX):
+        if request.path.startswith(_LIMITED):
             wait_s = buckets.take(address, gateway.clock.monotonic_s())
             if wait_s:
                 limit_per_s = gateway.settings.requests_per_second

@@ -41,9 +41,16 @@ class RecentAnswers(Generic[T]):
             entry = (now_s, asyncio.create_task(self._make(key, make)))
             self._entries[key] = entry
             self._entries.move_to_end(key)
-            while len(self._entries) > self._entries_max:
-                self._entries.popitem(last=False)
+            self._forget(now_s)
         return await asyncio.shield(entry[1])
+
+    def _forget(self, now_s: float) -> None:
+        """Drop what is too old, which stands first, and what is too much."""
+        while self._entries:
+            key = next(iter(self._entries))
+            if len(self._entries) <= self._entries_max and self._is_fresh(self._entries[key], now_s):
+                return
+            del self._entries[key]
 
     def _is_fresh(self, entry: tuple[float, asyncio.Task[T]], now_s: float) -> bool:
         made_s, task = entry

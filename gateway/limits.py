@@ -35,6 +35,12 @@ def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Networ
     return _name(found, peer)
 
 
+def speaks_for_many(peer: str, trusted: Sequence[Network]) -> bool:
+    """Return whether a connection's other end is a trusted proxy, or something on this machine."""
+    found = _address(peer)
+    return found is None or found.is_loopback or _is_trusted(found, trusted)
+
+
 def networks_of(texts: Sequence[str]) -> tuple[Network, ...]:
     """Return addresses and networks as networks.
 

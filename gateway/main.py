@@ -13,6 +13,7 @@ from gateway.app import make_app
 from gateway.compat.app import add_compat
 from gateway.config import GatewayInfo, GatewaySettings
 from gateway.context import Gateway
+from gateway.door import Door
 from gateway.page import add_page
 from gateway.sources import Sources
 from runtime.errors import UserError
@@ -20,9 +21,13 @@ from runtime.live import Live
 from runtime.logs import log_event
 from runtime.platform import FrontPlatform, Platform
 
-__all__ = ["SERVICE", "GatewayInfo", "make_runner", "run"]
+__all__ = ["SERVICE", "GatewayInfo", "listen", "make_runner", "run"]
 
 SERVICE = "gateway"
+IDLE_S_MAX = 75.0
+"""How long a connection may be without a whole request's head; proxies close theirs after 60 seconds."""
+BACKLOG = 1_024
+"""Connections that may wait until they are taken."""
 DRAIN_S = 5.0
 """How long running requests may take after a stop was asked for."""
 
@@ -62,29 +67,54 @@ async def run(
     add_page(app)
     runner = make_runner(app)
     await runner.setup()
+    server: asyncio.Server | None = None
     try:
-        await _listen(runner, settings)
+        server = await listen(runner, settings)
         log_event(_log, logging.INFO, "gateway started", host=settings.host, port=settings.port)
         platform.ready(SERVICE)
         await asyncio.get_running_loop().create_future()
     finally:
+        if server is not None:
+            server.close()
         await runner.cleanup()
 
 
 def make_runner(app: web.Application) -> web.AppRunner:
-    """Return what serves the application: no access log, and no line in the log for what peers send instead of HTTP."""
+    """Return what serves the application: no access log, and no line in the log for what peers send instead of HTTP.
+
+    A compressed body stays as it came, and nobody takes it: nothing that is sent here is long enough to be compressed.
+    """
     logger = logging.getLogger("lodepool.gateway.http")
     logger.addFilter(_is_our_fault)
-    return web.AppRunner(app, access_log=None, logger=logger, shutdown_timeout=DRAIN_S)
+    return web.AppRunner(
+        app,
+        access_log=None,
+        logger=logger,
+        shutdown_timeout=DRAIN_S,
+        keepalive_timeout=IDLE_S_MAX,
+        auto_decompress=False,
+    )
 
 
 def _is_our_fault(record: logging.LogRecord) -> bool:
     return record.exc_info is None or not isinstance(record.exc_info[1], HttpProcessingError)
 
 
-async def _listen(runner: web.AppRunner, settings: GatewaySettings) -> None:
+async def listen(runner: web.AppRunner, settings: GatewaySettings) -> asyncio.Server:
+    """Take connections, as many as there may be.
+
+    Args:
+        runner: What `make_runner` made, set up; close the returned server before it is cleaned up.
+        settings: The `[gateway]` section.
+
+    Raises:
+        UserError: When the port cannot be listened on.
+    """
+    serve = runner.server
+    assert serve is not None  # it is there once the runner is set up
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        door = Door(serve, settings)
+        return await asyncio.get_running_loop().create_server(door, settings.host, settings.port, backlog=BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise UserError(

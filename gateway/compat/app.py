@@ -17,6 +17,7 @@ from gateway.compat.openapi import openapi_document
 from gateway.compat.query import Query, ValueRefused, read_query
 from gateway.compat.routes import ROUTES, Route
 from gateway.context import GATEWAY
+from gateway.live.socket import LIVE
 from gateway.problems import CONTENT_TYPE, Kind, ProblemFound
 from runtime.process import keep_running
 
@@ -47,7 +48,7 @@ def add_compat(app: web.Application) -> None:
     app.router.add_get(OPENAPI_PATH, _fixed(openapi_document(ROUTES, title=gateway.pool_settings.name), _JSON))
     app.router.add_get(HELP_PATH, _fixed(_help(), "text/plain"))
     app.router.add_get(HEALTH_PATH, _fixed("👍".encode(), "text/plain"))
-    app[NOTIFICATIONS] = Notifications(compat)
+    app[NOTIFICATIONS] = Notifications(compat, app[LIVE].places)
     app.router.add_get(NOTIFICATIONS_PATH, _serve_notifications)
     app.cleanup_ctx.append(_keep_notifying)
     app.on_shutdown.append(_close_notifications)
@@ -66,7 +67,7 @@ def _responder(route: Route, compat: Compat, recent: RecentAnswers[bytes]) -> _R
                 return msgspec.json.encode(await route.handler(compat, query, path))
 
             if route.is_shared:
-                body = await recent.get((route.path, query, *path.values()), make)
+                body = await recent.get((route.path, query.part(route.parameters), *path.values()), make)
             else:
                 body = await make()
         except ValueRefused as refused:

@@ -1,7 +1,6 @@
 """The WebSocket `/notifications`: everybody is told everything; what clients say is not read."""
 
 import asyncio
-from collections import Counter
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -11,10 +10,10 @@ from gateway.compat import notices
 from gateway.compat.context import Compat
 from gateway.compat.pool import chain_height
 from gateway.live.frames import text_frame
-from gateway.live.hub import BLOCKS, MESSAGE_BYTES_MAX, PAYOUTS, POOL
+from gateway.live.hub import BLOCKS, PAYOUTS, POOL
+from gateway.live.places import Places
 from gateway.live.poller import POLL_S, Poller
-from gateway.live.socket import PING_S, Client, is_origin_allowed
-from gateway.problems import Kind, ProblemFound
+from gateway.live.socket import Client, accept
 
 HASHRATE_EVERY_S = 60.0
 """The hashrate is told not more often."""
@@ -33,16 +32,17 @@ class Notifications:
 
     Args:
         compat: The surroundings.
+        places: Those of all WebSocket connections.
 
     Attributes:
         dropped_count: Clients that were too slow.
     """
 
-    def __init__(self, compat: Compat) -> None:
+    def __init__(self, compat: Compat, places: Places) -> None:
         self._compat = compat
         self._gateway = compat.gateway
         self._clients: set[Client] = set()
-        self._counts: Counter[str] = Counter()
+        self._places = places
         self._somebody = asyncio.Event()
         self._poller = self._new_poller()
         self._sent: list[own.Payout] = []
@@ -78,30 +78,20 @@ class Notifications:
         Raises:
             ProblemFound: When it is not let in.
         """
-        self._check(request, address)
-        self._counts[address] += 1
-        client: Client | None = None
-        try:
-            socket = web.WebSocketResponse(heartbeat=PING_S, compress=False, max_msg_size=MESSAGE_BYTES_MAX)
-            await socket.prepare(request)
-            transport = request.transport
-            # uvloop's transports have the methods of asyncio.Transport and not its type.
-            if transport is None:
+        with self._places.taken(request, address):
+            socket, client = await accept(request)
+            if client is None:
                 return socket
-            client = Client(transport=transport, socket=socket)
-            self._clients.add(client)
-            self._somebody.set()
-            client.write(text_frame(msgspec.json.encode(notices.greeting(self._gateway.pool_settings.name))))
-            async for received in socket:
-                if client.is_dropped or received.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    break
-            return socket
-        finally:
-            if client is not None:
+            try:
+                self._clients.add(client)
+                self._somebody.set()
+                client.write(text_frame(msgspec.json.encode(notices.greeting(self._gateway.pool_settings.name))))
+                async for received in socket:
+                    if client.is_dropped or received.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
+                        break
+                return socket
+            finally:
                 self._clients.discard(client)
-            self._counts[address] -= 1
-            if not self._counts[address]:
-                del self._counts[address]
 
     async def close(self) -> None:
         """Tell all clients that the pool stops serving."""
@@ -114,16 +104,6 @@ class Notifications:
     def _new_poller(self) -> Poller:
         """Return a poller that knows nothing yet, so that what happened while nobody listened is not told."""
         return Poller(self._gateway, wanted=_TOPICS.__contains__, miners=list, publish=self._hear)
-
-    def _check(self, request: web.Request, address: str) -> None:
-        if not is_origin_allowed(request):
-            raise ProblemFound(Kind.BAD_ORIGIN, "Pages of this origin may not open the WebSocket; see cors_origins.")
-        settings = self._gateway.settings
-        if self._counts[address] >= settings.sockets_per_address_max:
-            detail = f"There are {self._counts[address]} connections from this address, expected no more."
-            raise ProblemFound(Kind.TOO_MANY, detail)
-        if self.client_count >= settings.sockets_max:
-            raise ProblemFound(Kind.SERVICE_UNAVAILABLE, "There are too many WebSocket connections; try again later.")
 
     def _hear(self, topic: str, payload: bytes) -> None:
         """Take what the poller tells; payments wait until all of a look are there."""

@@ -1,11 +1,13 @@
 """Parameters as the original reads them: names in any case, numbered pages from 0, unknown ones ignored. Pure."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
 PAGE_SIZE_DEFAULT = 15
 NUMBER_MAX = 2**31 - 1
+HOUR, DAY = 1, 24
+"""The two times, in hours, over which miners are ranked."""
 
 
 class ValueRefused(Exception):
@@ -65,15 +67,31 @@ class Query:
 
     page: int = 0
     page_size: int = PAGE_SIZE_DEFAULT
-    top_miners_h: int = 24
+    top_miners_h: int = DAY
     reach: SampleRange = SampleRange.DAY
     interval: SampleInterval = SampleInterval.HOUR
     states: frozenset[BlockState] = frozenset(BlockState)
+
+    def part(self, parameters: Collection[str]) -> "Query":
+        """Return only what these parameters say: what a path does not read makes no difference there."""
+        return Query(**{_FIELDS[name]: getattr(self, _FIELDS[name]) for name in parameters})
 
     @property
     def offset(self) -> int:
         """Return how many items lie before the page."""
         return self.page * self.page_size
+
+
+_FIELDS = {
+    "page": "page",
+    "pageSize": "page_size",
+    "topMinersRange": "top_miners_h",
+    "r": "reach",
+    "mode": "reach",
+    "perfMode": "reach",
+    "i": "interval",
+    "state": "states",
+}
 
 
 def read_query(pairs: Iterable[tuple[str, str]], *, page_size_max: int) -> Query:
@@ -101,7 +119,7 @@ def read_query(pairs: Iterable[tuple[str, str]], *, page_size_max: int) -> Query
     return Query(
         page=_number(values, "page", default=0, lowest=0),
         page_size=min(_number(values, "pageSize", default=PAGE_SIZE_DEFAULT, lowest=1), page_size_max),
-        top_miners_h=_number(values, "topMinersRange", default=24, lowest=0),
+        top_miners_h=HOUR if _number(values, "topMinersRange", default=DAY, lowest=0) <= HOUR else DAY,
         reach=SampleRange.DAY if not reach else SampleRange(_choice(reach_name, reach, SampleRange.__members__)),
         interval=SampleInterval(_choice("i", values["i"], SampleInterval.__members__))
         if values.get("i")

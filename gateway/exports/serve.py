@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta
 
@@ -24,6 +25,11 @@ DAYS_DEFAULT = 30
 AT_ONCE_MAX = 4
 """Exports that are made at once; the others wait their turn."""
 WAITING_MAX = 20
+PER_ADDRESS_MAX = 2
+"""Exports that one address may have, those that wait included."""
+EXPORT_S_MAX = 900.0
+"""An export that takes longer is left, however its reader reads."""
+RETRY_S = 10
 WRITE_TIMEOUT_S = 60.0
 """A reader that takes nothing for so long is left."""
 _YEARS = range(2009, 9999)
@@ -36,10 +42,14 @@ class Exports:
 
     def __init__(self) -> None:
         self._turns = asyncio.Semaphore(AT_ONCE_MAX)
-        self._waiting = 0
+        self._counts: Counter[str] = Counter()
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: web.Request, client: str) -> web.StreamResponse:
         """Answer a request for a table.
+
+        Args:
+            request: The request.
+            client: The address it comes from.
 
         Raises:
             ProblemFound: When it cannot be begun. What fails later ends the connection before the table does.
@@ -50,14 +60,19 @@ class Exports:
         account = await ask("miners", gateway.sources.account(address))
         if account.is_absent:
             raise unknown_miner(address)
-        if self._waiting >= WAITING_MAX:
+        if self._counts[client] >= PER_ADDRESS_MAX:
+            detail = f"There are {PER_ADDRESS_MAX} exports being made for this address, expected no more."
+            raise ProblemFound(Kind.TOO_MANY, detail, retry_after_s=RETRY_S)
+        if self._counts.total() >= WAITING_MAX:
             raise ProblemFound(Kind.SERVICE_UNAVAILABLE, "Too many exports are being made; try again in a moment.")
-        self._waiting += 1
+        self._counts[client] += 1
         try:
             async with self._turns:
                 return await self._stream(request, gateway, address, span)
         finally:
-            self._waiting -= 1
+            self._counts[client] -= 1
+            if not self._counts[client]:
+                del self._counts[client]
 
     async def _stream(self, request: web.Request, gateway: Gateway, address: str, span: Span) -> web.StreamResponse:
         table, form = Table(request.match_info["table"]), Format(request.match_info["format"])
@@ -72,11 +87,16 @@ class Exports:
                 raise from_service(error, service="asked") from error
             response = web.StreamResponse(headers=_headers(table, form, address))
             await response.prepare(request)
+            if request.method == "HEAD":
+                return response
             try:
-                await _write(response, writer.rows(first))
-                async for page in found:
-                    await _write(response, writer.rows(page))
-                await _write(response, writer.end())
+                async with asyncio.timeout(EXPORT_S_MAX):
+                    await _write(response, writer.rows(first))
+                    async for page in found:
+                        await _write(response, writer.rows(page))
+                    await _write(response, writer.end())
+            except ConnectionError:
+                log_event(_log, logging.DEBUG, "export left by its reader", table=table.value)
             except (RpcError, TimeoutError) as error:
                 log_event(_log, logging.WARNING, "export broken off", table=table.value, error=type(error).__name__)
                 if request.transport is not None:

@@ -11,7 +11,7 @@ from gateway.context import Gateway
 from gateway.live.changes import BlockChanges, PayoutChanges
 from gateway.live.frames import message
 from gateway.live.hub import BLOCKS, MINER_PREFIX, PAYOUTS, POOL
-from gateway.problems import ProblemFound
+from gateway.problems import Kind, ProblemFound
 from gateway.routes.miners import get_miner
 from gateway.routes.pool import shares_and_round
 from proto.lodepool.rewards.v1 import rewards_pb2
@@ -26,6 +26,8 @@ MINERS_PER_POLL: Final = 25
 """Miners looked at each time, in turn: with more of them followed, each is looked at less often."""
 MINER_INTERVAL_S: Final = 3.0
 """A miner is not looked at more often."""
+UNKNOWN_INTERVAL_S: Final = 60.0
+"""Likewise an address that nobody has mined to, of which there is no end."""
 MINERS_AT_ONCE = 5
 
 Publish = Callable[[str, bytes], None]
@@ -122,7 +124,9 @@ class Poller:
         self._looked_s[address] = now_s
         try:
             miner = await get_miner(self._gateway, {"address": address})
-        except ProblemFound:
+        except ProblemFound as problem:
+            if problem.kind is Kind.UNKNOWN_MINER:
+                self._looked_s[address] = now_s + UNKNOWN_INTERVAL_S - MINER_INTERVAL_S
             return
         moment = models.MinerMoment(
             address=miner.address, shares=miner.shares, balance=miner.balance, workers=miner.workers

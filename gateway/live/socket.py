@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -16,15 +14,15 @@ from gateway.context import GATEWAY, Gateway
 from gateway.limits import TokenBuckets
 from gateway.live.frames import TRY_AGAIN_LATER, close_frame, message, text_frame
 from gateway.live.hub import MESSAGE_BYTES_MAX, Hub, MessageRefused, read_wish
+from gateway.live.places import Places
 from gateway.live.poller import POLL_S, Poller
-from gateway.problems import Kind, ProblemFound
 from gateway.routes.status import program_version
 from runtime.process import keep_running
 
 PATH = "/api/v1/ws"
 PING_S = 20.0
 UNSENT_BYTES_MAX = 256 * 1024
-"""A client that leaves more than this unread is dropped."""
+"""A client that leaves more than this unread gets nothing more and is dropped; one message may be longer."""
 REFUSALS_MAX = 5
 MESSAGES_PER_S = 10
 MESSAGES_BURST = 40
@@ -51,7 +49,7 @@ class Client:
         """Write a frame; return False when the client is too slow and was dropped."""
         if self.is_dropped or self.transport.is_closing():
             return True
-        if self.transport.get_write_buffer_size() + len(frame) > UNSENT_BYTES_MAX:
+        if self.transport.get_write_buffer_size() > UNSENT_BYTES_MAX:
             self.is_dropped = True
             self.transport.write(_SLOW)
             self.transport.close()
@@ -68,17 +66,18 @@ class LiveSockets:
         gateway: The surroundings.
 
     Attributes:
+        places: Those of all WebSocket connections, also on other paths.
         dropped_count: Clients that were too slow.
     """
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._hub: Hub[Client] = Hub()
-        self._counts: Counter[str] = Counter()
         self._somebody = asyncio.Event()
         self._poller = Poller(
             gateway, wanted=lambda topic: topic in self._hub.wanted, miners=self._hub.miners, publish=self.publish
         )
+        self.places = Places(gateway.settings)
         self.dropped_count = 0
 
     @property
@@ -113,29 +112,19 @@ class LiveSockets:
         Raises:
             ProblemFound: When it is not let in.
         """
-        self._check(request, address)
-        self._counts[address] += 1
-        client: Client | None = None
-        try:
-            socket = web.WebSocketResponse(heartbeat=PING_S, compress=False, max_msg_size=MESSAGE_BYTES_MAX)
-            await socket.prepare(request)
-            transport = request.transport
-            # uvloop's transports have the methods of asyncio.Transport and not its type.
-            if transport is None:
+        with self.places.taken(request, address):
+            socket, client = await accept(request)
+            if client is None:
                 return socket
-            client = Client(transport=transport, socket=socket)
-            self._hub.join(client)
-            self._somebody.set()
-            hello = {"version": program_version(), "coin": self._gateway.coin.coin_id}
-            self._say(client, "hello", hello)
-            await self._read(client)
-            return socket
-        finally:
-            if client is not None:
+            try:
+                self._hub.join(client)
+                self._somebody.set()
+                hello = {"version": program_version(), "coin": self._gateway.coin.coin_id}
+                self._say(client, "hello", hello)
+                await self._read(client)
+                return socket
+            finally:
                 self._hub.leave(client)
-            self._counts[address] -= 1
-            if not self._counts[address]:
-                del self._counts[address]
 
     async def close(self) -> None:
         """Tell all clients that the pool stops serving."""
@@ -144,16 +133,6 @@ class LiveSockets:
             *(client.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the pool restarts") for client in clients),
             return_exceptions=True,
         )
-
-    def _check(self, request: web.Request, address: str) -> None:
-        if not is_origin_allowed(request):
-            raise ProblemFound(Kind.BAD_ORIGIN, "Pages of this origin may not open the WebSocket; see cors_origins.")
-        settings = self._gateway.settings
-        if self._counts[address] >= settings.sockets_per_address_max:
-            detail = f"There are {self._counts[address]} connections from this address, expected no more."
-            raise ProblemFound(Kind.TOO_MANY, detail)
-        if self.client_count >= settings.sockets_max:
-            raise ProblemFound(Kind.SERVICE_UNAVAILABLE, "There are too many WebSocket connections; try again later.")
 
     async def _read(self, client: Client) -> None:
         refusals = 0
@@ -186,13 +165,13 @@ class LiveSockets:
         client.write(text_frame(message(event=event, data=data, time=time)))
 
 
-def is_origin_allowed(request: web.Request) -> bool:
-    """Tell whether a handshake is a program's, of a page of our own host, or of an origin that may read the API."""
-    origin = request.headers.get("Origin")
-    if origin is None:
-        return True
-    allowed = request.app[GATEWAY].settings.cors_origins
-    return "*" in allowed or origin in allowed or urlsplit(origin).netloc.lower() == request.host.lower()
+async def accept(request: web.Request) -> tuple[web.WebSocketResponse, Client | None]:
+    """Answer a handshake; there is no client when it has gone meanwhile."""
+    socket = web.WebSocketResponse(heartbeat=PING_S, compress=False, max_msg_size=MESSAGE_BYTES_MAX)
+    await socket.prepare(request)
+    transport = request.transport
+    # uvloop's transports have the methods of asyncio.Transport and not its type.
+    return socket, None if transport is None else Client(transport=transport, socket=socket)
 
 
 LIVE = web.AppKey("live", LiveSockets)

@@ -6,13 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
-from aiohttp import web
 
 from coins import registry
 from coins.settings import PoolSettings
 from gateway.app import make_app
 from gateway.config import GatewayInfo, GatewaySettings
 from gateway.context import Gateway
+from gateway.door import Door
 from gateway.main import make_runner
 from gateway.sources import Sources
 from proto.lodepool.miners.v1 import miners_pb2_grpc
@@ -115,8 +115,9 @@ class GatewayWorld:
             await server.start()
             self._servers[name] = server
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
-        self.host, self.port = self._runner.addresses[0][:2]
+        self.door = Door(self._runner.server, self.settings)
+        self._server = await asyncio.get_running_loop().create_server(self.door, "127.0.0.1", 0)
+        self.host, self.port = self._server.sockets[0].getsockname()
         self.http = aiohttp.ClientSession(f"http://{self.host}:{self.port}")
 
     async def stop_services(self, *names: str) -> None:
@@ -127,6 +128,7 @@ class GatewayWorld:
     async def close(self) -> None:
         """End everything."""
         await self.http.close()
+        self._server.close()
         await self._runner.cleanup()
         await self._clients.close()
         await self.stop_services(*self._servers)

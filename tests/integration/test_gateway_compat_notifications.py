@@ -225,7 +225,7 @@ async def test_a_client_that_does_not_read_is_dropped(world, monkeypatch):
     async with world.http.ws_connect(WS) as socket:
         assert [(await receive(socket))["type"] for _ in range(2)] == ["greeting", "hashrateupdated"]
         await looked(world)
-        monkeypatch.setattr("gateway.live.socket.UNSENT_BYTES_MAX", 0)
+        monkeypatch.setattr("gateway.live.socket.UNSENT_BYTES_MAX", -1)
         found = rewards_pb2.Block()
         found.CopyFrom(BLOCKS[1])
         found.block_hash_hex = "0d" * 32
