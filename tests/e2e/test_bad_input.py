@@ -171,3 +171,15 @@ async def test_mining_at_a_nonsense_url_says_what_is_expected() -> None:
     code, _, err = await run_cli("mine", "http://nowhere", "--user", "x")
     assert code == 2
     assert "stratum+tcp://HOST:PORT" in err
+
+
+async def test_a_process_that_fails_each_time_ends_the_pool_with_its_last_words(
+    tmp_path: Path, node: NodeSettings
+) -> None:
+    """An error that nobody expected: exit code 1, so that a service manager tries again."""
+    path = tmp_path / "lodepool.toml"
+    path.write_text(plain(node))
+    (tmp_path / "data" / "journal" / "shipper.lock").mkdir(parents=True)
+    code, _, err = await run_cli("up", "--config", str(path))
+    assert code == 1, err
+    assert "shipper ended 5 times with exit code 1 before it was ready: IsADirectoryError" in err.splitlines()[-1]
