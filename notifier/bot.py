@@ -21,7 +21,7 @@ from notifier.bot_sources import Sources
 from notifier.bot_worker import Worker
 from notifier.channels.telegram import Floods, TelegramChannel
 from notifier.telegram_client import Denied, Done, TelegramClient
-from notifier.telegram_settings import TelegramSettings, read_token
+from notifier.telegram_settings import TelegramSettings
 from runtime.clock import Clock
 from runtime.errors import UserError
 from runtime.exclusive import Term
@@ -66,20 +66,6 @@ class TelegramBot:
         self._worker: Worker | None = None
         self._inbox = Inbox(pool=platform.pool, clock=platform.clock, kept=self._wake)
         self._webhook = Webhook(settings, token=token, inbox=self._inbox) if settings.mode == "webhook" else None
-
-    @classmethod
-    def from_settings(
-        cls, settings: TelegramSettings, *, pool_settings: PoolSettings, platform: Platform
-    ) -> "TelegramBot | None":
-        """Return the bot; None when no token is given.
-
-        Raises:
-            UserError: When the token cannot be read or is none.
-        """
-        token = read_token(settings)
-        if token is None:
-            return None
-        return cls(token, settings=settings, pool_settings=pool_settings, platform=platform)
 
     @property
     def channel(self) -> TelegramChannel:

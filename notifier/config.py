@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 import msgspec
 
 from notifier.notices import Kind
-from notifier.telegram_settings import TelegramSettings
+from notifier.telegram_settings import CHANNEL_TIMEOUT_S, TelegramSettings
 
 Seconds = Annotated[float, msgspec.Meta(gt=0, le=3600)]
 Rate = Annotated[float, msgspec.Meta(gt=0, le=1000)]
@@ -109,7 +109,7 @@ class NotifierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
 
     def __post_init__(self) -> None:
         """Refuse settings that contradict one another."""
-        if self.lease_s <= max(self.email.timeout_s, self.webhook.timeout_s):
+        if self.lease_s <= max(self.email.timeout_s, self.webhook.timeout_s, CHANNEL_TIMEOUT_S):
             raise ValueError("lease_s must be longer than any channel's timeout_s")
         if self.email.host and not self.email.sender:
             raise ValueError("email.sender is needed with email.host")

@@ -8,7 +8,7 @@ from functools import partial
 
 from coins.settings import PoolSettings
 from notifier import metrics
-from notifier.bot import TelegramBot
+from notifier.bot_start import open_bot
 from notifier.channels.email import EmailChannel
 from notifier.channels.interface import Channel
 from notifier.channels.webhook import WebhookChannel
@@ -44,7 +44,7 @@ async def run(live: Live[NotifierSettings], pool_settings: PoolSettings, platfor
         pool_settings: The `[pool]` section.
         platform: What the process runs on.
     """
-    bot = TelegramBot.from_settings(live.value.telegram, pool_settings=pool_settings, platform=platform)
+    bot = open_bot(live.value.telegram, pool_settings=pool_settings, platform=platform)
     await migrate(platform.pool, schema=SCHEMA, package="notifier")
     counters = Counters()
     async with contextlib.AsyncExitStack() as stack:

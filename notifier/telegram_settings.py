@@ -9,6 +9,9 @@ import msgspec
 from runtime.errors import UserError
 
 TOKEN_VARIABLE = "LODEPOOL_TELEGRAM_TOKEN"  # noqa: S105  the name of the variable, not a token
+SEND_TIMEOUT_S = 10.0
+CHANNEL_TIMEOUT_S = 2 * SEND_TIMEOUT_S + 2
+"""How long one notice may take: a group that has moved is tried at its new id as well."""
 _TOKEN_CHARS_MAX = 200
 
 

@@ -11,6 +11,7 @@ from notifier.bot_calls import TEXT_CHARS_MAX, marked, text_message
 from notifier.channels.interface import Message, Outcome, Pace, Refused, RetryAfter, Scope, Sent
 from notifier.rendering import Markup, render
 from notifier.telegram_client import Denied, Done, Doubt, Failed, TelegramClient, Wait
+from notifier.telegram_settings import CHANNEL_TIMEOUT_S, SEND_TIMEOUT_S
 from runtime.clock import Clock
 
 PER_S: Final = 24.0
@@ -18,7 +19,6 @@ BURST: Final = 5
 CHAT_INTERVAL_MS: Final = 1_050
 GROUP_INTERVAL_MS: Final = 3_050
 CONCURRENT_MAX: Final = 16
-SEND_TIMEOUT_S: Final = 10.0
 FLOOD_WINDOW_S: Final = 2.0
 _CLEAN_MAX: Final = 10_000
 _MOVED_MAX: Final = 10_000
@@ -78,7 +78,7 @@ class TelegramChannel:
     @property
     def timeout_s(self) -> float:
         """Return how long one message may take, the second try to a group that has moved included."""
-        return 2 * SEND_TIMEOUT_S + 2
+        return CHANNEL_TIMEOUT_S
 
     async def send(self, message: Message) -> Outcome:
         """Send one message to its chat."""
