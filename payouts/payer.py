@@ -118,7 +118,7 @@ class Payer:
         self.metrics = metrics or PayoutMetrics()
         self._lock: HeldLock | None = None
         self._fresh: set[UUID] = set()
-        self._reconciler = Reconciler(coin=coin, wallet=wallet, clock=clock)
+        self._reconciler = Reconciler(coin=coin, wallet=wallet, clock=clock, confirmations=live.value.confirmations)
 
     @property
     def is_active(self) -> bool:

@@ -86,9 +86,11 @@ class Reconciler:
         coin: Whose payouts.
         wallet: Knows what was sent.
         clock: The time.
+        confirmations: So deep must lie what conflicts with a send before the send counts as dead.
     """
 
-    def __init__(self, *, coin: Coin, wallet: BitcoinWallet, clock: Clock) -> None:
+    def __init__(self, *, coin: Coin, wallet: BitcoinWallet, clock: Clock, confirmations: int) -> None:
+        self._confirmations = confirmations
         self._coin = coin
         self._wallet = wallet
         self._clock = clock
@@ -165,6 +167,6 @@ class Reconciler:
         return alarmed
 
     async def _is_dead(self, txid_hex: str) -> bool:
-        """Return whether the chain has spent its inputs otherwise; asked again each time, for a chain changes."""
+        """Return whether the chain has long spent its inputs otherwise; asked again each time, for a chain changes."""
         seen = await self._wallet.transaction(txid_hex)
-        return seen is not None and seen.confirmations < 0
+        return seen is not None and -seen.confirmations >= self._confirmations

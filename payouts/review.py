@@ -4,7 +4,9 @@ import logging
 from typing import Protocol, runtime_checkable
 from uuid import UUID
 
+from coins.bitcoin.transaction import parse_transaction
 from coins.coin import Coin
+from coins.errors import CoinError
 from ledger import storage as ledger_storage
 from ledger.domain import Phase
 from nodes.errors import NodeError
@@ -120,25 +122,50 @@ class Reviewer:
 
         Only one thing kills a signed transaction: an input spent by another transaction in the chain. Where the wallet
         cannot say so, the node is handed the bytes: should it take them, the batch is on its way and not dead. A node
-        that has not the whole chain misses inputs that exist, so its word does not count.
+        that has not the whole chain misses inputs that exist, so its word does not count; nor does it where the inputs
+        are outputs of a transaction that is in no block yet.
         """
         if isinstance(self._wallet, ChainAware) and (await self._wallet.chain_info()).is_initial_download:
             return "the node is still downloading the chain and cannot tell"
-        depth = self._settings.confirmations
         seen = await self._wallet.transaction(batch.txid_hex)
         if seen is not None and seen.confirmations < 0:
-            is_deep = -seen.confirmations >= depth
-            return "" if is_deep else f"what conflicts with it is {-seen.confirmations} deep, {depth} are needed"
+            return self._shallow(seen.confirmations)
         if seen is not None and seen.confirmations > 0:
             return f"it has {seen.confirmations} confirmations"
         if seen is not None and seen.is_in_mempool:
             return "it is in the mempool"
         outcome = await self._wallet.broadcast(raw)
         if outcome.status is BroadcastStatus.CONFLICT:
-            return "another transaction in the mempool spends its inputs" if "mempool" in outcome.reason else ""
+            if "mempool" in outcome.reason:
+                return "another transaction in the mempool spends its inputs"
+            return await self._parents_life(raw)
         if outcome.status is BroadcastStatus.REJECTED:
             return f"the node refuses it ({outcome.reason}), which others need not; spend one of its inputs otherwise"
         return "the node has taken it; the payer follows it"
+
+    async def _parents_life(self, raw: bytes) -> str:
+        """Return why inputs that the node misses may still come; empty when they cannot, for they were spent."""
+        try:
+            parents = {entry.txid[::-1].hex() for entry in parse_transaction(raw).inputs}
+        except CoinError:
+            return ""  # no node takes such bytes, whatever their inputs
+        problems: list[str] = []
+        for txid_hex in sorted(parents):
+            parent = await self._wallet.transaction(txid_hex)
+            if parent is None or parent.confirmations > 0:
+                continue
+            problem = f"it spends {txid_hex}, which is in no block"
+            if parent.confirmations < 0:
+                problem = self._shallow(parent.confirmations)
+                if not problem:
+                    return ""
+            problems.append(problem)
+        return "; ".join(problems)
+
+    def _shallow(self, confirmations: int) -> str:
+        """Return why a conflict does not count yet; empty when it lies deep enough."""
+        depth = self._settings.confirmations
+        return "" if -confirmations >= depth else f"what conflicts with it is {-confirmations} deep, {depth} are needed"
 
     async def _release(self, batch: Batch) -> None:
         """Unlock its inputs; when that fails they come free at the node's next start."""
