@@ -18,6 +18,8 @@ from proto.lodepool.rewards.v1 import rewards_pb2
 from runtime.rpc.errors import RpcError
 
 POLL_S: Final = 1.0
+NEWEST_POLL_S: Final = 0.1
+"""Between two of them the newest block alone is looked at so often: everybody waits for a new one."""
 STATS_EVERY: Final = 2
 """Looks between two of the pool's statistics."""
 LOOK_BACK = 100
@@ -72,6 +74,26 @@ class Poller:
             looks.append(self._look_at_pool())
         self._look_count += 1
         await asyncio.gather(*looks)
+
+    async def rest(self) -> None:
+        """Wait until it is time to look again, and meanwhile tell a new block at once."""
+        clock = self._gateway.clock
+        end_s = clock.monotonic_s() + POLL_S
+        while (left_s := end_s - clock.monotonic_s()) > 0:
+            await clock.sleep(min(NEWEST_POLL_S, left_s))
+            if self._wanted(BLOCKS) and await self._is_block_new():
+                await self._look_at_blocks()
+
+    async def _is_block_new(self) -> bool:
+        if self._blocks.known is None:
+            return False
+        try:
+            answer = await self._gateway.sources.blocks(
+                rewards_pb2.BLOCK_STATUS_UNSPECIFIED, page_size=1, page_token=""
+            )
+        except RpcError:
+            return False
+        return any(block.block_hash_hex not in self._blocks.known for block in answer.blocks)
 
     async def _look_at_blocks(self) -> None:
         if not self._wanted(BLOCKS):

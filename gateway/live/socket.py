@@ -15,7 +15,7 @@ from gateway.limits import TokenBuckets
 from gateway.live.frames import TRY_AGAIN_LATER, close_frame, message, text_frame
 from gateway.live.hub import MESSAGE_BYTES_MAX, Hub, MessageRefused, read_wish
 from gateway.live.places import Places
-from gateway.live.poller import POLL_S, Poller
+from gateway.live.poller import Poller
 from gateway.routes.status import program_version
 from runtime.process import keep_running
 
@@ -92,7 +92,7 @@ class LiveSockets:
                 self._somebody.clear()
             await self._somebody.wait()
             await self._poller.look()
-            await self._gateway.clock.sleep(POLL_S)
+            await self._poller.rest()
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Write a message to all who follow the topic; its frame is made once."""

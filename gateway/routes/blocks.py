@@ -72,6 +72,7 @@ ROUTES = (
         example=examples.BLOCK_PAGE,
         parameters=(STATUS, *PAGED, COIN),
         problems=(Kind.BAD_PARAMETER, Kind.SERVICE_UNAVAILABLE),
+        is_shared=True,
     ),
     Route(
         path="/api/v1/blocks/{block_hash}",

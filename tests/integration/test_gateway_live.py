@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from gateway.config import GatewaySettings
-from gateway.live.poller import POLL_S
+from gateway.live.poller import NEWEST_POLL_S, POLL_S
 from gateway.live.socket import LIVE, UNSENT_BYTES_MAX
 from proto.lodepool.payouts.v1 import payouts_pb2
 from proto.lodepool.rewards.v1 import rewards_pb2
@@ -88,6 +88,19 @@ async def test_blocks_and_payouts_are_told_to_those_who_follow_them(world):
         for socket in (follower, other):
             told = await receive(socket)
             assert (told["topic"], told["event"], told["data"]["payout_id"]) == ("payouts", "payout_sent", "p9")
+
+
+async def test_a_new_block_is_told_before_the_next_look_at_everything(world):
+    """Followers know of a block within half a second, also between two looks at everything."""
+    async with joined(world, "blocks", "payouts") as follower:
+        await looks(world, 2)
+        sent = payouts_pb2.Payout(payout_id="p9", status=payouts_pb2.BATCH_STATUS_BROADCAST, amount_atomic=5)
+        world.services["payouts"].answers["ListPayouts"] = payouts_pb2.ListPayoutsResponse(payouts=[sent])
+        found = block(99, rewards_pb2.BLOCK_STATUS_CANDIDATE)
+        world.services["rewards"].answers["ListBlocks"] = rewards_pb2.ListBlocksResponse(blocks=[found])
+        world.clock.advance(NEWEST_POLL_S)
+        told = await receive(follower)
+        assert (told["event"], told["data"]["height"]) == ("block_found", 99), "and not the payment"
 
 
 async def test_the_pools_and_a_miners_stats_are_told_when_they_change(world):
