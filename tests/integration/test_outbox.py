@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 
@@ -10,9 +11,11 @@ import pytest
 
 from runtime.clock import SystemClock
 from runtime.eventlog.interface import EventLogUnavailable, OutRecord
+from runtime.eventlog.kafka import KafkaEventLog
 from runtime.outbox import BATCH_RECORDS_MAX, OUTBOX_TABLE, OutboxPublisher, put, read_waiting
 from runtime.postgres.pool import Pool, acquired
 from runtime.process import keep_running
+from tests.fakes.kafka_cluster import quick_settings
 from tests.fakes.waiting import eventually
 
 SCHEMA, TOPIC = "service", "letters"
@@ -167,3 +170,49 @@ async def test_lost_session_gives_the_turn_to_another_process(pool, log):
 async def test_record_that_is_too_big_is_refused_where_it_arises(pool):
     with pytest.raises(asyncpg.CheckViolationError):
         await put_all(pool, letters("x" * 65_537))
+
+
+async def test_kafka_keeps_the_order_of_each_key_across_processes_and_a_crash(pool, kafka_server):
+    """A crash in between repeats records; the first time of each is in order."""
+    settings = quick_settings(kafka_server, prefix=f"outbox.{uuid.uuid4().hex}.")
+    kafka = KafkaEventLog(settings)
+    crashing = FaultyLog(kafka)
+    crashing.crashes_after = 1
+    keys = [f"k{number}" for number in range(5)]
+    try:
+        await put_all(pool, [r for n in range(30) for r in letters(f"{n:06}", key=keys[n % len(keys)])])
+        while crashing.crashes_after:
+            # A broker that has just started may need longer than these settings allow.
+            with contextlib.suppress(Crash, EventLogUnavailable):
+                await publisher(pool, crashing).publish_batch()
+        assert await waiting_count(pool) == 30
+        async with running(publisher(pool, kafka), publisher(pool, kafka)):
+            for start in range(30, 120, 30):
+                numbers = range(start, start + 30)
+                await put_all(pool, [r for n in numbers for r in letters(f"{n:06}", key=keys[n % len(keys)])])
+
+            async def is_empty() -> bool:
+                return await waiting_count(pool) == 0
+
+            await eventually(is_empty, what="an empty outbox", timeout_s=60)
+        found = await read_kafka(kafka, 120)
+    finally:
+        await kafka.close()
+    for key in keys:
+        texts = list(dict.fromkeys(text for own, text in found if own == key))
+        assert texts == sorted(texts)
+        assert len(texts) == 24
+
+
+async def read_kafka(kafka: KafkaEventLog, distinct_count: int) -> list[tuple[str, str]]:
+    async def from_start(_partition: int) -> int:
+        return 0
+
+    subscription = await kafka.subscribe(TOPIC, group="reader", load_position=from_start)
+    found: list[tuple[str, str]] = []
+    async with asyncio.timeout(60):
+        while len(set(found)) < distinct_count:
+            records = await subscription.poll(records_max=1000, timeout_s=1)
+            found += [(record.key.decode(), record.payload.decode()) for record in records]
+    await subscription.close()
+    return found
