@@ -17,13 +17,14 @@ from runtime.eventlog.consumer import Poison, consume
 from runtime.eventlog.interface import EventLog, Record
 from runtime.live import Live
 from runtime.logs import log_event
-from runtime.postgres.pool import Connection, Pool
+from runtime.postgres.pool import Connection, Pool, acquired
 
 _log = logging.getLogger("lodepool.notifier")
 
 TOPIC = "notices"
 GROUP = "notifier"
 RECORDS_MAX = 50
+ANALYZE_FROM = 5000
 
 # What a record's own values can cause.
 _REFUSED = (asyncpg.DataError, asyncpg.CheckViolationError)
@@ -42,12 +43,18 @@ class NoticeConsumer:
         self._live = live
         self._clock = clock
         self._counters = counters
+        self._queued_count = 0
 
     async def run(self, eventlog: EventLog, pool: Pool, *, after_commit: Callable[[], None]) -> None:
         """Consume for ever; `after_commit` is called after each transaction."""
 
         async def told(_records: Sequence[Record]) -> None:
             after_commit()
+            if self._queued_count >= ANALYZE_FROM:
+                self._queued_count = 0
+                # A hundred thousand rows at once: the planner must not take the queue for empty until autovacuum comes.
+                async with acquired(pool) as connection:
+                    await connection.execute("ANALYZE notifier.delivery, notifier.subscription", timeout=60)
 
         await consume(
             eventlog,
@@ -82,9 +89,9 @@ class NoticeConsumer:
         if notice.kind in queueing.CONDITIONS and now_ms - notice.time_ms > settings.stale_s * 1000:
             self._counters.stale_total += 1
             return
-        self._counters.queued_total += await queueing.queue(
-            connection, notice, notice_no, now_ms=now_ms, breakers=settings.quiet_breakers
-        )
+        count = await queueing.queue(connection, notice, notice_no, now_ms=now_ms, breakers=settings.quiet_breakers)
+        self._counters.queued_total += count
+        self._queued_count += count
 
     async def _set_aside(self, connection: Connection, record: Record, error: Exception) -> None:
         await connection.execute(
