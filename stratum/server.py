@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import Final, cast
 
@@ -238,8 +239,9 @@ class Connection(asyncio.Protocol):
     def begin(self, transport: asyncio.Transport, address: str) -> None:
         """Start the session of a peer, unless the gate is closed to it."""
         now_s = time.monotonic()
-        self.session = Session(self._hub.rules, now_s=now_s)
-        refusal = self._hub.gate.enter(address, now_s)
+        gate = self._hub.gate
+        self.session = Session(self._hub.rules, now_s=now_s, may_authorize=partial(_may_authorize, gate, address))
+        refusal = gate.enter(address, now_s)
         if refusal:
             self._hub.metrics.connections_refused += 1
             transport.write(notification_line("client.show_message", [refusal]))
@@ -350,6 +352,10 @@ class Connection(asyncio.Protocol):
     def _finish(self) -> None:
         """Close after the answers of this turn."""
         asyncio.get_running_loop().call_soon(asyncio.get_running_loop().call_soon, self.transport.close)
+
+
+def _may_authorize(gate: Gate, address: str) -> bool:
+    return gate.authorise(address, time.monotonic())
 
 
 class ProxyGreeting(asyncio.Protocol):

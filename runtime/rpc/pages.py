@@ -40,6 +40,21 @@ def decode_page_token(token: str, position_type: type[T]) -> T | None:
         return None
     try:
         data = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        return msgspec.msgpack.decode(data, type=position_type)
+        position = msgspec.msgpack.decode(data, type=position_type)
     except (binascii.Error, ValueError, msgspec.MsgspecError):
         raise InvalidArgument("page_token", "is not a token that this method returned") from None
+    parts = position if isinstance(position, tuple) else (position,)
+    if not all(map(_is_storable, parts)):
+        raise InvalidArgument("page_token", "is not a token that this method returned")
+    return position
+
+
+def _is_storable(part: object) -> bool:
+    """Return whether a database can compare with it: what made the token came out of one."""
+    match part:
+        case int():
+            return -(2**63) <= part < 2**63
+        case str():
+            return "\x00" not in part
+        case _:
+            return True

@@ -154,6 +154,7 @@ class Session:
     Args:
         rules: What all sessions have in common.
         now_s: Any clock that does not go back.
+        may_authorize: Asked before each new worker.
     """
 
     __slots__ = (
@@ -165,6 +166,7 @@ class Session:
         "_floor",
         "_has_data",
         "_is_job_due",
+        "_may_authorize",
         "_opened_s",
         "_out",
         "_partial",
@@ -183,8 +185,9 @@ class Session:
         "version_mask",
     )
 
-    def __init__(self, rules: SessionRules, *, now_s: float) -> None:
+    def __init__(self, rules: SessionRules, *, now_s: float, may_authorize: Callable[[], bool] = lambda: True) -> None:
         self._rules = rules
+        self._may_authorize = may_authorize
         self._opened_s = now_s
         self._active_s = now_s
         self._has_data = False
@@ -455,6 +458,8 @@ class Session:
             return self._refuse_user(request_id, str(refusal))
         if user not in self._workers and len(self._workers) >= WORKERS_MAX:
             return self._refuse_user(request_id, f"more than {WORKERS_MAX} workers on one connection")
+        if user not in self._workers and not self._may_authorize():
+            return error_line(request_id, CODE_UNAUTHORIZED, "too many workers from your address, try again later")
         submitter = Submitter(account=account, worker=worker, scheme=scheme, user_agent=self.user_agent)
         if self._workers is _NOBODY:
             self._workers = {}

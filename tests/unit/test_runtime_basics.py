@@ -125,6 +125,22 @@ def test_a_foreign_page_token_is_an_invalid_argument(token: str) -> None:
     assert caught.value.field == "page_token"
 
 
+@pytest.mark.parametrize("position", [2**63, 2**64 - 1])
+def test_a_page_token_holds_no_number_that_a_database_cannot(position: int) -> None:
+    """P2: anybody can write a token."""
+    for token, kind in ((position, int), ((position, "name"), tuple[int, str])):
+        with pytest.raises(InvalidArgument) as caught:
+            decode_page_token(encode_page_token(token), kind)
+        assert caught.value.field == "page_token"
+
+
+def test_a_page_token_holds_no_text_that_a_database_cannot() -> None:
+    """P2."""
+    for token, kind in (("a\x00", str), ((1, "\x00"), tuple[int, str])):
+        with pytest.raises(InvalidArgument):
+            decode_page_token(encode_page_token(token), kind)
+
+
 def test_a_page_size_is_clamped() -> None:
     assert clamp_page_size(0) == 100
     assert clamp_page_size(5) == 5

@@ -12,9 +12,11 @@ from stratum import metrics
 from stratum.backlog import MARKS_MAX, Backlog
 from stratum.config import StratumSettings
 from stratum.errors import ExtranonceExhausted, RejectReason
-from stratum.gate import AddressList, Gate, plain_address
+from stratum.gate import AUTHORISATIONS_PER_SESSION, AUTHORISATIONS_REST_S, AddressList, Gate, plain_address
 from stratum.lease import INSTANCE_CHARS_MAX, PREFIXES, instance_name, prefix_timing
 from stratum.protocol.extranonce import ExtranonceSpace
+from stratum.protocol.proxy import parse_proxy_header
+from stratum.protocol.session import Session
 from stratum.protocol.user import takes_reconnect
 from tests.fakes.stratum_world import World, find_nonce, judge, lines, submit_fields
 
@@ -114,6 +116,51 @@ def test_listed_addresses_and_networks_are_turned_away_while_they_are_listed():
     gate.ban("203.0.113.9", "garbage", 0)
     assert gate.enter("203.0.113.9", 4.9)
     assert gate.enter("203.0.113.9", 5.1) == ""
+
+
+def test_a_customer_with_a_whole_ipv6_network_is_one_address():
+    """S5: an address for each connection is free there."""
+    gate = Gate(sessions_max=10, sessions_per_address_max=2, ban_s=10)
+    assert gate.enter("2001:db8:0:1::1", 0) == gate.enter("2001:db8:0:1::2", 0) == ""
+    assert "2 connections from your address" in gate.enter("2001:db8:0:1:ffff::3", 0)
+    assert gate.enter("2001:db8:0:2::1", 0) == ""
+    gate.leave("2001:db8:0:1::2")
+    gate.ban("2001:db8:0:1::1", "garbage", 0)
+    assert "garbage" in gate.enter("2001:db8:0:1::9", 5)
+    assert gate.enter("2001:db8:0:1::9", 11) == ""
+    gate.leave("2001:db8:0:1::9")
+    gate.leave("2001:db8:0:1::1")
+    gate.leave("2001:db8:0:2::1")
+    assert gate.session_count == 0
+
+
+def test_an_ipv4_address_is_the_same_however_it_is_written():
+    """S5: balancers that listen on both families write it as IPv6."""
+    listed = AddressList(("203.0.113.7", "::ffff:198.51.100.0/120"))
+    for header in (b"PROXY TCP6 ::ffff:203.0.113.7 ::1 1 2\r\n", b"PROXY TCP6 ::ffff:cb00:7107 ::1 1 2\r\n"):
+        address, _ = parse_proxy_header(header)
+        assert plain_address(address) == "203.0.113.7"
+        assert plain_address(address) in listed
+    assert plain_address("::ffff:198.51.100.200") in listed
+    assert "198.51.101.1" not in listed
+
+
+def test_an_address_cannot_fill_the_books_with_names():
+    """S5: a worker's name costs nothing, and each is a row."""
+    gate = Gate(sessions_max=10, sessions_per_address_max=2, ban_s=10)
+    world = World()
+    session = Session(world.rules, now_s=0, may_authorize=lambda: gate.authorise("203.0.113.7", 0))
+    asked = b"".join(
+        b'{"id":%d,"method":"mining.authorize","params":["%s.w%d","x"]}\n' % (number, world.address.encode(), number)
+        for number in range(20)
+    )
+    session.receive_data(asked)
+    answers = [line["result"] for line in lines(session.data_to_send()) if line.get("id") is not None]
+    assert answers.count(True) == 2 * AUTHORISATIONS_PER_SESSION
+    assert not session.is_closed
+    assert not gate.authorise("203.0.113.7", 0)
+    assert gate.authorise("203.0.113.8", 0)
+    assert gate.authorise("203.0.113.7", AUTHORISATIONS_REST_S / 4)
 
 
 def test_an_address_list_knows_both_families_and_hosts_inside_networks():
