@@ -32,5 +32,6 @@ async def _serve(settings: Settings) -> None:
             f"lodepool: miners connect to stratum+tcp://{settings.stratum.host}:{settings.stratum.port}", err=True
         )
         if settings.gateway.is_enabled:
-            click.echo(f"lodepool: API at http://{settings.gateway.host}:{settings.gateway.port}/api/v1/pool", err=True)
+            url = f"http://{settings.gateway.host}:{settings.gateway.port}/"
+            click.echo(f"lodepool: the page is at {url}, the API below {url}api/v1", err=True)
         await asyncio.Event().wait()
