@@ -27,7 +27,7 @@ from pathlib import Path
 import uvloop
 from rich.console import Console
 
-from bench.fixed_node import COIN, HEIGHT, POOL_ADDRESS
+from bench.fixed_node import COIN, POOL_ADDRESS
 from bench.gateway_data import Miner, Shape, fill, make_miners
 from bench.gateway_load import Followers, OpenLoop, together
 from bench.shares import cpu_s
@@ -253,9 +253,12 @@ async def _live(dsn: str, port: int, miners: Sequence[Miner], options: argparse.
     try:
         await followers.connect(options.clients)
         await asyncio.sleep(FIRST_LOOK_S)
+        height = await pool.fetchval("SELECT max(height) FROM rewards.block")
         for number in range(options.rounds):
             block_hash = hashlib.sha256(f"{time.time_ns()}".encode()).hexdigest()
-            record = OutRecord(key=b"blocks", payload=_found(block_hash, miners[number]).SerializeToString())
+            record = OutRecord(
+                key=b"blocks", payload=_found(block_hash, height + number + 1, miners[number]).SerializeToString()
+            )
             times_ms = await followers.heard(
                 block_hash.encode(), lambda record=record: eventlog.publish("blocks", [record])
             )
@@ -277,12 +280,12 @@ async def _live(dsn: str, port: int, miners: Sequence[Miner], options: argparse.
     return found
 
 
-def _found(block_hash_hex: str, miner: Miner) -> events_pb2.BlockFound:
+def _found(block_hash_hex: str, height: int, miner: Miner) -> events_pb2.BlockFound:
     return events_pb2.BlockFound(
         instance="stratum-0",
         coin=COIN.coin_id,
         block_hash_hex=block_hash_hex,
-        height=HEIGHT,
+        height=height,
         time_ms=time.time_ns() // 1_000_000,
         account=miner.address,
         worker="rig1",

@@ -19,7 +19,9 @@ from runtime.rpc.errors import RpcError
 
 POLL_S: Final = 1.0
 NEWEST_POLL_S: Final = 0.1
-"""Between two of them the newest block alone is looked at so often: everybody waits for a new one."""
+"""Between two of them the newest blocks alone are looked at so often: everybody waits for a new one."""
+NEWEST_COUNT: Final = 4
+"""Newest blocks by height: several can be found at one."""
 STATS_EVERY: Final = 2
 """Looks between two of the pool's statistics."""
 LOOK_BACK = 100
@@ -89,7 +91,7 @@ class Poller:
             return False
         try:
             answer = await self._gateway.sources.blocks(
-                rewards_pb2.BLOCK_STATUS_UNSPECIFIED, page_size=1, page_token=""
+                rewards_pb2.BLOCK_STATUS_UNSPECIFIED, page_size=NEWEST_COUNT, page_token=""
             )
         except RpcError:
             return False
