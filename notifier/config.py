@@ -1,5 +1,6 @@
 """Settings of the notifier."""
 
+import ipaddress
 from typing import Annotated, ClassVar, Literal
 
 import msgspec
@@ -64,6 +65,11 @@ class WebhookSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     ports: tuple[Annotated[int, msgspec.Meta(ge=1, le=65_535)], ...] = (443, 8443)
     allowed_networks: tuple[str, ...] = ()
     secret_overlap_h: Annotated[int, msgspec.Meta(ge=0, le=720)] = 24
+
+    def __post_init__(self) -> None:
+        """Refuse networks that are none."""
+        for text in self.allowed_networks:
+            ipaddress.ip_network(text)
 
 
 class NotifierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

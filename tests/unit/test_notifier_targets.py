@@ -3,7 +3,10 @@
 import pytest
 
 from notifier.channels.targets import check_addresses, is_allowed, parse_networks, parse_target
+from notifier.config import NotifierSettings
 from notifier.errors import TargetRefused
+from runtime.config import decode_section
+from runtime.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -64,3 +67,21 @@ def test_other_urls_are_refused(url: str) -> None:
 def test_no_address_at_all_is_refused() -> None:
     with pytest.raises(TargetRefused):
         check_addresses([], ())
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"webhook": {"allowed_networks": ["10.0.0.0/33"]}},
+        {"webhook": {"ports": [0]}},
+        {"lease_s": 10},
+        {"email": {"host": "mail.example"}},
+        {"email": {"host": "mail.example", "sender": "a@b.example", "user": "u", "security": "none"}},
+        {"public_url": "http://pool.example"},
+        {"quiet_breakers": ["everything"]},
+    ],
+)
+def test_settings_that_cannot_be_are_refused_by_name(section: dict[str, object]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        decode_section({"notifier": section}, "notifier", NotifierSettings, environment={})
+    assert caught.value.path.startswith("notifier")
