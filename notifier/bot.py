@@ -16,6 +16,7 @@ from coins.settings import PoolSettings
 from notifier import bot_storage, bot_views
 from notifier.bot_handlers import Handlers
 from notifier.bot_inbox import Inbox, Poller, Webhook
+from notifier.bot_metrics import BotCounters
 from notifier.bot_sender import CallSender
 from notifier.bot_sources import Sources
 from notifier.bot_worker import Worker
@@ -51,15 +52,23 @@ class TelegramBot:
         settings: The `[notifier.telegram]` section.
         pool_settings: The `[pool]` section.
         platform: What the process runs on.
+        counters: Counted into.
     """
 
     def __init__(
-        self, token: str, *, settings: TelegramSettings, pool_settings: PoolSettings, platform: Platform
+        self,
+        token: str,
+        *,
+        settings: TelegramSettings,
+        pool_settings: PoolSettings,
+        platform: Platform,
+        counters: BotCounters | None = None,
     ) -> None:
         self._token = token
         self._settings = settings
         self._pool_settings = pool_settings
         self._platform = platform
+        self._counters = counters or BotCounters()
         self._client = TelegramClient(token, base_url=settings.base_url)
         self._floods = Floods(platform.clock)
         self._channel = TelegramChannel(self._client, clock=platform.clock, floods=self._floods)
@@ -119,8 +128,11 @@ class TelegramBot:
             bot_name=bot_name,
             updates_per_minute=self._settings.updates_per_minute,
             answered=answered,
+            counters=self._counters,
         )
-        sender = CallSender(pool=pool, clock=clock, client=self._client, floods=self._floods, woken=answered)
+        sender = CallSender(
+            pool=pool, clock=clock, client=self._client, floods=self._floods, woken=answered, counters=self._counters
+        )
         log_event(_log, logging.INFO, "bot started", name=bot_name, mode=self._settings.mode)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(keep_running("bot worker", worker.run, clock=clock))

@@ -12,6 +12,7 @@ from typing import Final, assert_never
 
 from notifier import bot_storage, subscriptions
 from notifier.bot_calls import REPEATABLE, marked
+from notifier.bot_metrics import BotCounters
 from notifier.bot_storage import ATTEMPTS_MAX, StoredCall
 from notifier.channels.interface import Scope
 from notifier.channels.telegram import BURST, PER_S, Floods, interval_ms
@@ -42,16 +43,25 @@ class CallSender:
         client: The Bot API.
         floods: Shared with the channel of notices.
         woken: Set when there is something to send.
+        counters: Counted into.
     """
 
     def __init__(
-        self, *, pool: Pool, clock: Clock, client: TelegramClient, floods: Floods, woken: asyncio.Event
+        self,
+        *,
+        pool: Pool,
+        clock: Clock,
+        client: TelegramClient,
+        floods: Floods,
+        woken: asyncio.Event,
+        counters: BotCounters,
     ) -> None:
         self._pool = pool
         self._clock = clock
         self._client = client
         self._floods = floods
         self._woken = woken
+        self._counters = counters
         self._busy: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._soonest_ms = 0
@@ -129,6 +139,7 @@ class CallSender:
             )
 
     async def _note(self, stored: StoredCall, outcome: Outcome) -> None:
+        self._counters.calls[_word(outcome)] += 1
         match outcome:
             case Done():
                 message_id = outcome.message_id
@@ -198,3 +209,18 @@ class CallSender:
                 await self._clock.sleep(POLL_S)
             else:
                 return
+
+
+def _word(outcome: Outcome) -> str:
+    """Return what a metric calls an outcome."""
+    match outcome:
+        case Done():
+            return "sent"
+        case Wait():
+            return "wait"
+        case Failed(doubt=doubt):
+            return "doubtful" if doubt is Doubt.UNKNOWN else "failed"
+        case Denied():
+            return "denied"
+        case _:
+            assert_never(outcome)

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from coins.settings import PoolSettings
+from notifier.bot_metrics import BotCounters
 from notifier.telegram_settings import TelegramSettings, read_token
 from runtime.platform import Platform
 
@@ -10,7 +11,9 @@ if TYPE_CHECKING:
     from notifier.bot import TelegramBot
 
 
-def open_bot(settings: TelegramSettings, *, pool_settings: PoolSettings, platform: Platform) -> "TelegramBot | None":
+def open_bot(
+    settings: TelegramSettings, *, pool_settings: PoolSettings, platform: Platform, counters: BotCounters
+) -> "TelegramBot | None":
     """Return the bot; None when no token is given.
 
     Raises:
@@ -21,4 +24,4 @@ def open_bot(settings: TelegramSettings, *, pool_settings: PoolSettings, platfor
         return None
     from notifier.bot import TelegramBot  # noqa: PLC0415  the library takes 20 MB, which pools without a bot can save
 
-    return TelegramBot(token, settings=settings, pool_settings=pool_settings, platform=platform)
+    return TelegramBot(token, settings=settings, pool_settings=pool_settings, platform=platform, counters=counters)

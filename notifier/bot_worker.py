@@ -11,6 +11,7 @@ from notifier import bot_storage, subscriptions
 from notifier.bot_domain import Command, FloodGate, Incoming, Inline, Press, language_for, understood
 from notifier.bot_effects import Finish, Session, just
 from notifier.bot_handlers import Handlers
+from notifier.bot_metrics import BotCounters
 from notifier.bot_storage import Chat, StoredUpdate
 from notifier.domain import ChannelKind
 from runtime.clock import Clock, sleep_unless
@@ -36,7 +37,8 @@ class Worker:
         handlers: What is done.
         bot_name: The bot's user name.
         updates_per_minute: What one chat may ask.
-        answered: Called when there is something to send.
+        answered: Set when there is something to send.
+        counters: Counted into.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Worker:
         bot_name: str,
         updates_per_minute: int,
         answered: asyncio.Event,
+        counters: BotCounters,
     ) -> None:
         self._pool = pool
         self._clock = clock
@@ -55,6 +58,7 @@ class Worker:
         self._bot_name = bot_name
         self._gate = FloodGate(updates_per_minute)
         self._answered = answered
+        self._counters = counters
         self._woken = asyncio.Event()
         self._busy: set[int] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -123,6 +127,7 @@ class Worker:
             await bot_storage.finish_update(connection, update.update_id, calls, now_ms=self._clock.now_ms())
 
         await transact(self._pool, work)
+        self._counters.updates["done"] += 1
         self._answered.set()
 
     async def _gated(self, incoming: Incoming, session: Session) -> Finish:
@@ -130,6 +135,7 @@ class Worker:
         if isinstance(incoming, Command | Press | Inline):
             match self._gate.ask(chat_id, now_s=self._clock.monotonic_s()):
                 case "shut":
+                    self._counters.updates["flood"] += 1
                     return just()
                 case "warn" if isinstance(incoming, Inline):
                     return just()
@@ -168,6 +174,7 @@ class Worker:
         is_given_up = False
         try:
             is_given_up = await transact(self._pool, work)
+            self._counters.updates["poison" if is_given_up else "failed"] += 1
             self._answered.set()
         except DatabaseUnavailable as error:
             log_event(_log, logging.WARNING, "database away, update kept", error=str(error))

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from functools import partial
 
 from coins.settings import PoolSettings
-from notifier import metrics
+from notifier import bot_metrics, metrics
+from notifier.bot_metrics import BotCounters
 from notifier.bot_start import open_bot
 from notifier.channels.email import EmailChannel
 from notifier.channels.interface import Channel
@@ -44,7 +45,8 @@ async def run(live: Live[NotifierSettings], pool_settings: PoolSettings, platfor
         pool_settings: The `[pool]` section.
         platform: What the process runs on.
     """
-    bot = open_bot(live.value.telegram, pool_settings=pool_settings, platform=platform)
+    bot_counters = BotCounters()
+    bot = open_bot(live.value.telegram, pool_settings=pool_settings, platform=platform, counters=bot_counters)
     await migrate(platform.pool, schema=SCHEMA, package="notifier")
     counters = Counters()
     async with contextlib.AsyncExitStack() as stack:
@@ -65,6 +67,7 @@ async def run(live: Live[NotifierSettings], pool_settings: PoolSettings, platfor
         consumer = NoticeConsumer(live=live, clock=platform.clock, counters=counters)
         servicer = NotifierServicer(pool=platform.pool, clock=platform.clock, live=live, wake=wake)
         platform.telemetry.register(metrics.counted(counters))
+        platform.telemetry.register(bot_metrics.counted(bot_counters))
         reading = Reading(
             SERVICE,
             read=lambda: metrics.read_standing(platform.pool, now_ms=platform.clock.now_ms()),

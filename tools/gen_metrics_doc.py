@@ -10,6 +10,7 @@ import cli.metrics
 import gateway.metrics
 import miners.metrics
 import nodes.metrics
+import notifier.bot_metrics
 import notifier.metrics
 import payouts.metrics
 import rewards.metrics
@@ -116,7 +117,7 @@ SECTIONS = (
     Section(title="Miners", processes="office, miners", modules=(miners.metrics,)),
     Section(title="Rewards and ledger", processes="office, rewards", modules=(rewards.metrics,)),
     Section(title="Payouts", processes="office, payouts", modules=(payouts.metrics,)),
-    Section(title="Notifier", processes="office, notifier", modules=(notifier.metrics,)),
+    Section(title="Notifier", processes="office, notifier", modules=(notifier.metrics, notifier.bot_metrics)),
     Section(title="Gateway", processes="office, gateway", modules=(gateway.metrics,)),
 )
 UNITS = ("seconds", "bytes", "atomic", "shares", "records", "blocks", "payments", "accounts", "connections", "spans")

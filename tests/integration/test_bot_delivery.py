@@ -8,14 +8,16 @@ import aiohttp
 import pytest
 
 from notifier import bot_storage
+from notifier.bot import TelegramBot
 from notifier.bot_calls import DOUBTFUL_MARK, text_message
 from notifier.bot_inbox import SECRET_HEADER, webhook_secret
 from notifier.channels.interface import Message, RetryAfter, Scope
 from notifier.domain import ChannelKind, Subscription
 from notifier.notices import Notice, WorkerOffline
 from runtime.platform import Platform
+from runtime.postgres.pool import DatabaseUnavailable
 from tests.fakes.bot_api import TOKEN
-from tests.fakes.bot_world import ADDRESS, START_MS, BotWorld, run_world
+from tests.fakes.bot_world import ADDRESS, POOL, START_MS, BotWorld, run_world
 from tests.fakes.waiting import eventually
 
 CHAT = 4242
@@ -39,6 +41,8 @@ async def test_retry_after_is_kept_to_and_the_answer_comes_once(platform: Platfo
         await world.idle()
         assert time.monotonic() - start_s >= 2
         assert len(world.api.texts(CHAT)) == 1
+        counters = world.bot._counters
+        assert (counters.calls["wait"], counters.calls["sent"], counters.updates["done"]) == (1, 1, 1)
 
 
 async def test_two_chats_refused_at_once_hold_every_chat(platform: Platform) -> None:
@@ -284,6 +288,52 @@ async def test_chaos_loses_nothing_and_doubles_only_what_is_marked(platform: Pla
             firsts = list(dict.fromkeys(word for text in texts for word in words if word in text))
             assert firsts == words
         assert await platform.pool.fetchval("SELECT count(*) FROM notifier.bot_call WHERE state = 'dead'") == 0
+
+
+async def test_two_processes_that_both_think_they_are_the_one_answer_once_and_in_order(platform: Platform) -> None:
+    """P3: a leader that was frozen and one that has taken over: rows decide, not clocks."""
+    async with run_world(platform, updates_per_minute=600) as world:
+        other = TelegramBot(TOKEN, settings=world.settings, pool_settings=POOL, platform=platform)
+        task = asyncio.create_task(other.run())
+        try:
+            words: dict[int, list[str]] = {chat: [] for chat in range(1, 11)}
+            for number in range(4):
+                for chat, asked in words.items():
+                    asked.append(f"word{chat}x{number}x")
+                    world.api.user_says(chat, f"/watch {asked[-1]}")
+                await asyncio.sleep(0.05)
+            await eventually(lambda: len(world.api.messages) >= 40, timeout_s=60, what="40 answers")
+            await world.idle()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            await other.channel.close()
+        for chat, asked in words.items():
+            found = [next(word for word in asked if word in text) for text in world.api.texts(chat)]
+            assert found == asked
+
+
+async def test_a_webhook_is_refused_while_the_database_is_away_and_repeated_by_telegram(platform: Platform) -> None:
+    """P3: 200 only for what is kept."""
+    port = await free_port()
+    url = f"http://127.0.0.1:{port}/"
+    settings = {"mode": "webhook", "webhook_url": url, "webhook_port": port}
+    async with run_world(platform, **settings) as world:
+        await eventually(lambda: world.api._webhook, what="the webhook to be announced")
+        keep, tries = world.bot._inbox.keep, []
+
+        async def away(updates: list[object]) -> int | None:
+            tries.append(updates)
+            if len(tries) < 3:
+                raise DatabaseUnavailable("away")
+            return await keep(updates)
+
+        world.bot._inbox.keep = away
+        world.api.user_says(CHAT, "/list")
+        await world.told(CHAT, "You watch no address")
+        await world.idle()
+        assert world.api.webhook_tries == 3
+        assert len(world.api.texts(CHAT)) == 1
 
 
 async def free_port() -> int:

@@ -8,6 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from telegram import Update
 
+import miners.service
+import payouts.service
+import rewards.service
+import shares.service
 from coins import registry
 from coins.bitcoin.address import decode
 from coins.errors import AddressError
@@ -304,3 +308,19 @@ def test_the_webhooks_secret_is_stable_and_says_nothing_of_the_token() -> None:
     assert webhook_secret("1:a") == webhook_secret("1:a")
     assert webhook_secret("1:a") != webhook_secret("1:b")
     assert len(webhook_secret("1:a")) == 64
+
+
+def test_the_bot_may_read_everything_it_shows_and_write_only_what_operators_command() -> None:
+    """D1: in a cluster the notifier's certificate opens no more than the bot needs."""
+    for access, reads in (
+        (shares.service.ACCESS, ("GetAccountStats", "GetHashrateHistory", "GetPoolStats")),
+        (miners.service.ACCESS, ("ListWorkers",)),
+        (rewards.service.ACCESS, ("GetBalance", "ListBlocks", "ListCredits")),
+        (payouts.service.ACCESS, ("ListPayouts", "GetStatus", "HoldPayouts", "ResumePayouts")),
+    ):
+        assert all(access.allows("notifier", method) for method in reads)
+    assert not shares.service.ACCESS.allows("notifier", "FixWindow")
+    assert not miners.service.ACCESS.allows("notifier", "UpdateAccount")
+    for method in ("VoidBatch", "AdoptSend", "IgnoreSend"):
+        assert not payouts.service.ACCESS.allows("notifier", method)
+    assert not payouts.service.ACCESS.allows("gateway", "HoldPayouts")
