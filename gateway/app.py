@@ -29,6 +29,10 @@ PREFLIGHT_MAX_AGE_S = 3_600
 BODY_BYTES_MAX = 4_096
 BODY_S_MAX = 10.0
 """How long a body may take."""
+CHANGES_PER_S, CHANGES_BURST = 0.5, 10
+"""Changes that an address may ask for: looking at a signature takes some milliseconds."""
+ALL_CHANGES_PER_S, ALL_CHANGES_BURST = 20.0, 40
+"""Those that all addresses may ask for."""
 _API_PREFIX = "/api/"
 _LIMITED = (_API_PREFIX, "/notifications")
 """Paths whose answers cost something; the page's files are in memory."""
@@ -182,6 +186,8 @@ def _limiter(gateway: Gateway) -> Middleware:
         burst=gateway.settings.requests_burst,
         addresses_max=ADDRESSES_MAX,
     )
+    changes = TokenBuckets(rate_per_s=CHANGES_PER_S, burst=CHANGES_BURST, addresses_max=ADDRESSES_MAX)
+    every_change = TokenBuckets(rate_per_s=ALL_CHANGES_PER_S, burst=ALL_CHANGES_BURST, addresses_max=1)
 
     @web.middleware
     async def limit(request: web.Request, handler: _Respond) -> web.StreamResponse:
@@ -192,6 +198,12 @@ def _limiter(gateway: Gateway) -> Middleware:
             if wait_s:
                 limit_per_s = gateway.settings.requests_per_second
                 detail = f"There are more than {limit_per_s} requests a second from this address."
+                raise ProblemFound(Kind.TOO_MANY, detail, retry_after_s=ceil(wait_s))
+        if request.method == "PUT":
+            now_s = gateway.clock.monotonic_s()
+            wait_s = changes.take(address, now_s) or every_change.take(_EVERYBODY, now_s)
+            if wait_s:
+                detail = "Signatures are looked at slowly; try again in a moment."
                 raise ProblemFound(Kind.TOO_MANY, detail, retry_after_s=ceil(wait_s))
         return await handler(request)
 

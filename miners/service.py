@@ -2,6 +2,9 @@
 
 from typing import TYPE_CHECKING, TypeAlias
 
+from coins import registry
+from coins.errors import UnknownCoin
+from coins.owner import is_settings_change_signed, settings_fields
 from miners import accounts
 from miners.config import MinersSettings
 from miners.domain import NAME_CHARS_MAX, threshold_problem
@@ -12,7 +15,7 @@ from proto.lodepool.miners.v1 import miners_pb2, miners_pb2_grpc
 from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
 from runtime.rpc.access import OPERATOR, Access
-from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
+from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
 from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
 
 if TYPE_CHECKING:
@@ -27,7 +30,7 @@ ACCESS = Access(
     writers=frozenset({OPERATOR}),
     special={"ChangeSettings": frozenset({"gateway"})},
 )
-"""The gateway has checked that the change is signed by the account's own address."""
+"""A change that the gateway asks for must be signed by the account's own address."""
 ACCOUNTS_MAX = 1000
 
 
@@ -138,6 +141,8 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
         problem = threshold_problem(change.payout_threshold_atomic or 0, minimum_atomic=minimum)
         if problem is not None:
             raise InvalidArgument("payout_threshold_atomic", problem)
+        if not _is_signed(change, time=request.signed_time):
+            raise PermissionDenied("the change is not signed by the account's address", reason="BAD_SIGNATURE")
 
         async def work(connection: Connection) -> miners_pb2.Account:
             if not await change_settings(connection, change):
@@ -176,7 +181,7 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
 
 
 def _settings_change(request: miners_pb2.ChangeSettingsRequest) -> SettingsChange:
-    for field in ("coin", "account", "request_id", "signature"):
+    for field in ("coin", "account", "request_id", "signature", "signed_time"):
         _check_text(field, getattr(request, field))
     has_threshold = request.HasField("payout_threshold_atomic")
     has_anonymous = request.HasField("is_anonymous")
@@ -192,6 +197,24 @@ def _settings_change(request: miners_pb2.ChangeSettingsRequest) -> SettingsChang
         is_anonymous=request.is_anonymous if has_anonymous else None,
         signature=request.signature,
         request_id=request.request_id,
+    )
+
+
+def _is_signed(change: SettingsChange, *, time: str) -> bool:
+    """Return whether the owner wants the change: who asks for it can only hand it on."""
+    try:
+        coin = registry.get(change.coin)
+    except UnknownCoin:
+        return False
+    return is_settings_change_signed(
+        coin,
+        address=change.account,
+        revision=change.revision,
+        time=time,
+        fields=settings_fields(
+            payout_threshold_atomic=change.payout_threshold_atomic, is_anonymous=change.is_anonymous
+        ),
+        signature=change.signature,
     )
 
 

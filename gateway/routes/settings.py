@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 
 from coins.bitcoin.message import can_sign, is_signed_by
+from coins.owner import settings_fields, settings_text
 from gateway import examples, models_settings
 from gateway.context import Gateway
 from gateway.panels import need
@@ -12,7 +13,7 @@ from gateway.problems import Kind, ProblemFound, from_service
 from gateway.routes.miners import MINER_PROBLEMS, address_of, unknown_miner
 from gateway.routing import ADDRESS, COIN, Change, Route
 from proto.lodepool.miners.v1 import miners_pb2
-from runtime.rpc.errors import FailedPrecondition, NotFound, RpcError
+from runtime.rpc.errors import FailedPrecondition, NotFound, PermissionDenied, RpcError
 
 TIME_OFF_MS_MAX = 600_000
 """How far the time in a signed message may be from ours."""
@@ -33,11 +34,11 @@ async def put_settings(
 ) -> models_settings.Settings:
     """Make a change that is signed with the address."""
     address = address_of(gateway, values)
-    fields = _fields(change)
+    fields = settings_fields(payout_threshold_atomic=change.payout_threshold_atomic, is_anonymous=change.is_anonymous)
     if not fields:
         raise ProblemFound(Kind.BAD_PARAMETER, "There is nothing to change, expected at least one setting.")
     _check_time(change.time, now_ms=gateway.clock.now_ms())
-    text = message_to_sign(
+    text = settings_text(
         coin_id=gateway.coin.coin_id, address=address, revision=change.revision, time=change.time, fields=fields
     )
     if not can_sign(gateway.coin, address):
@@ -51,6 +52,7 @@ async def put_settings(
         is_anonymous=change.is_anonymous,
         signature=change.proof.signature,
         request_id=hashlib.sha256(text.encode()).hexdigest(),
+        signed_time=change.time,
     )
     try:
         account = await gateway.sources.change_settings(request)
@@ -59,29 +61,11 @@ async def put_settings(
     except FailedPrecondition:
         detail = f"The settings have another revision than {change.revision} by now; read them again."
         raise ProblemFound(Kind.CONFLICT, detail) from None
+    except PermissionDenied:
+        raise ProblemFound(Kind.BAD_PROOF, f"The signature is not that of {address} over {text!r}.") from None
     except RpcError as error:
         raise from_service(error, service="miners") from error
     return _settings(gateway, account)
-
-
-def message_to_sign(*, coin_id: str, address: str, revision: int, time: str, fields: Mapping[str, str]) -> str:
-    r"""Return the text that the owner signs, without a line break at its end.
-
-    Example: "lodepool settings\ncoin=litecoin\naddress=ltc1q…\nrevision=3\ntime=2025-03-01T12:00:00Z\n" and
-    "is_anonymous=true".
-    """
-    lines = ["lodepool settings", f"coin={coin_id}", f"address={address}", f"revision={revision}", f"time={time}"]
-    return "\n".join([*lines, *(f"{name}={fields[name]}" for name in sorted(fields))])
-
-
-def _fields(change: models_settings.SettingsChange) -> dict[str, str]:
-    """Return the settings that are changed, as they are signed."""
-    fields = {}
-    if change.payout_threshold_atomic is not None:
-        fields["payout_threshold_atomic"] = str(change.payout_threshold_atomic)
-    if change.is_anonymous is not None:
-        fields["is_anonymous"] = "true" if change.is_anonymous else "false"
-    return fields
 
 
 def _check_time(text: str, *, now_ms: int) -> None:

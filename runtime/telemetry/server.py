@@ -7,6 +7,7 @@ stands below, and a connection is one request.
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry
@@ -97,13 +98,21 @@ class MetricsServer:
             return _response(HTTPStatus.METHOD_NOT_ALLOWED, _TEXT, b"only GET\n")
         match path.partition("?")[0]:
             case "/metrics":
-                encode, content_type = choose_encoder(accepted)
+                encode, content_type = _encoder(accepted)
                 status, body = HTTPStatus.OK, encode(self._registry)
             case "/healthz":
                 status, content_type, body = HTTPStatus.OK, _TEXT, f"{self._process} runs\n".encode()
             case _:
                 status, content_type, body = HTTPStatus.NOT_FOUND, _TEXT, b"/metrics or /healthz\n"
         return _response(status, content_type, body, is_head=method == "HEAD")
+
+
+def _encoder(accepted: str) -> tuple[Callable[[CollectorRegistry], bytes], str]:
+    """Return the format that a reader wants; the library stumbles over what nobody sane would write."""
+    try:
+        return choose_encoder(accepted)
+    except (TypeError, ValueError, LookupError):
+        return choose_encoder("")
 
 
 def _pairs(fields: list[str]) -> list[tuple[str, str]]:

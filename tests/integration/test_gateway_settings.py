@@ -1,43 +1,24 @@
 """An owner's settings over HTTP: signed with the address, once, in time; also as litecoind signs."""
 
-import base64
 import hashlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, utils
 
 from coins.bitcoin.address import encode
-from coins.bitcoin.message import hash160, is_signed_by, message_hash
+from coins.bitcoin.message import is_signed_by
 from coins.coin import AddressKind
+from gateway.app import CHANGES_BURST, CHANGES_PER_S
 from gateway.config import GatewaySettings
 from nodes.regtest import LitecoindRegtest, find_litecoind
 from proto.lodepool.miners.v1 import miners_pb2
-from runtime.rpc.errors import FailedPrecondition, NotFound
+from runtime.rpc.errors import FailedPrecondition, NotFound, PermissionDenied
+from tests.fakes.address_owner import OWNER, sign
 from tests.fakes.gateway_world import COIN, OTHER, GatewayWorld
 from tests.integration.test_gateway_api import fill
 
 TIME = "2023-11-14T22:13:25Z"
-KEY = ec.derive_private_key(7, ec.SECP256K1())
-
-
-def _public(key: ec.EllipticCurvePrivateKey) -> bytes:
-    numbers = key.public_key().public_numbers()
-    return bytes([2 + (numbers.y & 1)]) + numbers.x.to_bytes(32, "big")
-
-
-OWNER = encode(COIN, AddressKind.P2WPKH, hash160(_public(KEY)))
 TAPROOT = encode(COIN, AddressKind.P2TR, bytes(32))
-
-
-def sign(text: str, *, address: str = OWNER, is_right: Callable[..., bool] = is_signed_by) -> str:
-    """Return the signature that a wallet makes."""
-    digest = message_hash(COIN.message_magic, text.encode())
-    r, s = utils.decode_dss_signature(KEY.sign(digest, ec.ECDSA(utils.Prehashed(hashes.SHA256()))))
-    body = r.to_bytes(32, "big") + s.to_bytes(32, "big")
-    signatures = [base64.b64encode(bytes([39 + number]) + body).decode() for number in range(4)]
-    return next(each for each in signatures if is_right(COIN, address=address, message=text, signature=each))
 
 
 def text_of(*fields: str, revision: int = 3, time: str = TIME, address: str = OWNER) -> str:
@@ -155,3 +136,19 @@ async def test_signatures_of_litecoind_are_those_of_their_addresses(short_dir):
             assert is_signed_by(COIN, address=address, message=text, signature=signature)
             assert not is_signed_by(COIN, address=OWNER, message=text, signature=signature)
             assert not is_signed_by(COIN, address=address, message=text + "x", signature=signature)
+
+
+async def test_signatures_are_looked_at_so_seldom_that_they_keep_nobody_waiting(world):
+    """P2: looking at one takes milliseconds, and asking is free."""
+    body = body_of(text_of("is_anonymous=true"), is_anonymous=False)
+    statuses = [(await put(world, body))[0] for _ in range(CHANGES_BURST + 2)]
+    assert statuses == [403] * CHANGES_BURST + [429] * 2
+    assert (await world.get(f"/api/v1/miners/{OWNER}/settings"))["revision"] == 3
+    world.clock.advance(1 / CHANGES_PER_S)
+    assert (await put(world, body))[0] == 403
+
+
+async def test_a_signature_that_the_service_refuses_is_a_bad_proof(world):
+    world.services["miners"].answers["ChangeSettings"] = PermissionDenied("no")
+    status, problem = await put(world, body_of(text_of("is_anonymous=true"), is_anonymous=True))
+    assert (status, problem["type"]) == (403, "urn:lodepool:problem:bad-proof")

@@ -8,6 +8,7 @@ from io import StringIO
 
 import aiohttp
 import pytest
+from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as plain_families
 
@@ -67,6 +68,15 @@ async def test_healthz_answers_and_other_paths_and_methods_are_refused():
         assert (await fetch(telemetry.metrics_address, "/etc/passwd"))[0] == 404
         async with aiohttp.ClientSession() as http, http.post(f"http://{telemetry.metrics_address}/metrics") as answer:
             assert answer.status == 405
+
+
+@pytest.mark.parametrize(
+    "accepted", ["text/plain ;version=version= ,allow-utf-8", "application/openmetrics-text;version=x", ""]
+)
+def test_what_a_reader_accepts_can_be_nonsense(accepted):
+    """S9."""
+    server = server_module.MetricsServer(CollectorRegistry(), process="shares")
+    assert server.answer(f"GET /metrics HTTP/1.1\r\nAccept: {accepted}\r\n\r\n".encode()).startswith(b"HTTP/1.1 200")
 
 
 async def test_peers_that_never_ask_are_cut_off_and_do_not_keep_others_out(monkeypatch):
