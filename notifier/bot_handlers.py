@@ -154,11 +154,16 @@ class Handlers:
         return await self._administrators.is_administrator(asked.chat_id, asked.user_id)
 
     async def _start(self, command: Command, session: Session) -> Finish:
+        """Greet, or with an address behind it (a link of the form t.me/bot?start=ADDRESS) watch that at once."""
+        watching = await self._watch(command, session) if self._account(command.argument) else None
+
         async def finish(connection: Connection) -> Sequence[Call]:
             language = session.chat.language
             if not session.is_known:
                 await bot_storage.put_chat(connection, session.chat, now_ms=session.now_ms)
             await subscriptions.resume_address(connection, ChannelKind.TELEGRAM, str(command.chat_id))
+            if watching is not None:
+                return await watching(connection)
             choice = text_message(command.chat_id, say(language, "choose_language"), bot_views.language_keyboard())
             if session.watches:
                 text = say(language, "welcome_back", pool=self._pool_name, count=len(session.watches))

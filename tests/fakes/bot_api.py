@@ -102,7 +102,7 @@ class Cut(Exception):
 class Fault:
     """What happens to a call instead of the usual.
 
-    `kind`: "429", "500", "403", "chat not found", "cut before" (nothing is recorded), "cut after" (it is).
+    `kind`: "429", "500", "403", "chat not found", "moved", "cut before" (nothing is recorded), "cut after" (it is).
     """
 
     kind: str
@@ -110,6 +110,7 @@ class Fault:
     chat_id: int | None = None
     count: int = 1
     retry_after: int = 1
+    new_chat_id: int = 0
 
 
 @dataclass(kw_only=True)
@@ -600,6 +601,9 @@ def _raise(fault: Fault) -> None:
             raise ApiError(403, "Forbidden: bot was blocked by the user")
         case "chat not found":
             raise ApiError(400, "Bad Request: chat not found")
+        case "moved":
+            description = "Bad Request: group chat was upgraded to a supergroup chat"
+            raise ApiError(400, description, {"migrate_to_chat_id": fault.new_chat_id})
         case "cut before":
             raise Cut
         case _:

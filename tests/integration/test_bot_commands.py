@@ -128,6 +128,14 @@ async def test_an_address_as_plain_text_is_watched_once(platform: Platform) -> N
         assert (row["account"], row["coin"], row["channel"]) == (ADDRESS, "litecoin-regtest", "telegram")
 
 
+async def test_a_link_with_an_address_watches_it_at_once(platform: Platform) -> None:
+    """D1: t.me/bot?start=ADDRESS from the pool's page; also after the bot was blocked."""
+    async with run_world(platform) as world:
+        await ask(world, f"/start {ADDRESS}", "I watch")
+        assert [row["account"] for row in await world.watches(CHAT)] == [ADDRESS]
+        await ask(world, "/start inline", "Addresses you watch: 1")
+
+
 async def test_workers_are_turned_page_by_page_and_a_hostile_name_stays_text(platform: Platform) -> None:
     """D1: pages by buttons; markup and direction marks in a worker's name do nothing."""
     async with run_world(platform) as world:
