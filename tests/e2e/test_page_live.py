@@ -37,11 +37,9 @@ from runtime.rpc.client import RpcClients, StaticDirectory
 from tests.e2e.conftest import RunningPool, running_pool, until
 from tools.screenshots import AXE, FLAGS, Theme, find_chromium, photograph
 
-CHROMIUM = find_chromium()
 pytestmark = [
     pytest.mark.e2e,
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif(CHROMIUM is None, reason="missing component: chromium"),
     pytest.mark.skipif(
         not (STATIC_DIRECTORY / INDEX_PATH[1:]).is_file() or not AXE.is_file(),
         reason="missing component: the built page (make setup)",
@@ -168,6 +166,9 @@ class World:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    chromium = await asyncio.to_thread(find_chromium)
+    if chromium is None:
+        pytest.skip("missing component: chromium")
     node = SimulatedNode(COIN, seed="page", clock=SystemClock(), nbits=NBITS)
     other = SimulatedNode(COIN, seed="miner", clock=SystemClock()).wallet.new_address()
     async with AsyncExitStack() as stack:
@@ -182,7 +183,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
             )
         )
         playwright = await stack.enter_async_context(async_playwright())
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = await playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         stack.push_async_callback(browser.close)
         http = await stack.enter_async_context(aiohttp.ClientSession())
         url = f"http://127.0.0.1:{pool.settings.gateway.port}"
