@@ -1,4 +1,4 @@
-"""Accounts in the order of their work, kept for a moment: many readers and pages cost as much as one query."""
+"""Accounts in the order of their work, kept for a moment: many readers and pages cost one query, and do not wait."""
 
 import asyncio
 from bisect import bisect_right
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from runtime.clock import Clock
 from runtime.postgres.pool import Pool, acquired
 from shares.hashrate import HashrateWindow
+
+OLD_RATIO_MAX = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +61,8 @@ class Order:
 class Ranking:
     """Orders of accounts by coin.
 
-    One that is older than `keep_s` is made anew; who asks meanwhile waits for the same one.
+    One that is older than `keep_s` is made anew beside the request that finds it so; who asks meanwhile gets the old
+    one. Nobody gets one older than `keep_s` × OLD_RATIO_MAX: who would, waits for the new one, all for the same.
 
     Args:
         pool: The database.
@@ -74,19 +77,35 @@ class Ranking:
         self._window = window
         self._keep_s = keep_s
         self._orders: dict[str, tuple[float, Order]] = {}
-        self._lock = asyncio.Lock()
+        self._making: dict[str, asyncio.Task[Order]] = {}
 
     async def order(self, coin: str) -> Order:
-        """Return the coin's accounts in order."""
-        async with self._lock:
-            found = self._orders.get(coin)
-            now_s = self._clock.monotonic_s()
-            if found is None or now_s - found[0] >= self._keep_s:
-                order = await self._read(coin)
-                if not order.coin_key:
-                    return order
-                found = self._orders[coin] = (now_s, order)
+        """Return the coin's accounts in order.
+
+        Raises:
+            DatabaseUnavailable: When there is none that is young enough, and the database is away.
+        """
+        found = self._orders.get(coin)
+        age_s = 0.0 if found is None else self._clock.monotonic_s() - found[0]
+        if found is not None and age_s < self._keep_s:
             return found[1]
+        making = self._making.get(coin)
+        if making is None:
+            making = self._making[coin] = asyncio.create_task(self._make(coin))
+            making.add_done_callback(_retrieve)
+        if found is not None and age_s < self._keep_s * OLD_RATIO_MAX:
+            return found[1]
+        return await asyncio.shield(making)
+
+    async def _make(self, coin: str) -> Order:
+        try:
+            start_s = self._clock.monotonic_s()
+            order = await self._read(coin)
+            if order.coin_key:
+                self._orders[coin] = start_s, order
+            return order
+        finally:
+            del self._making[coin]
 
     async def _read(self, coin: str) -> Order:
         now_ms = self._clock.now_ms()
@@ -124,3 +143,9 @@ class Ranking:
         ]
         coin_key, first_share_ms = known
         return Order(coin_key=coin_key, first_share_ms=first_share_ms, made_ms=now_ms, entries=entries)
+
+
+def _retrieve(task: asyncio.Task[Order]) -> None:
+    """Take the failure of an order that perhaps nobody waits for; the next who asks has it made again."""
+    if not task.cancelled():
+        task.exception()
