@@ -34,6 +34,8 @@ POLL_S: Final = 0.03
 RETRY_S_MIN: Final = 0.1
 RETRY_S_MAX: Final = 2.0
 RECORD_SHARES_MAX: Final = 4096
+PAYLOAD_BYTES_MAX: Final = 1_000_000
+"""What every event log takes as one record."""
 ROUND_BYTES_MAX: Final = 4 * 1024 * 1024
 """Journal bytes of one instance that go into one publish call, as soon as they are exceeded."""
 TRACE_PARENTS_MAX: Final = 16
@@ -95,6 +97,9 @@ class Shipper:
         self._eventlog = eventlog
         self._clock = clock
         self._reported: set[tuple[Path, str]] = set()
+        self._failing: set[Path] = set()
+        self._unwritten: dict[Path, Place] = {}
+        self._unremoved: set[Path] = set()
         self._caught_up_s = clock.monotonic_s()
         self._is_behind = False
         self._is_log_up = True
@@ -135,7 +140,7 @@ class Shipper:
         Raises:
             EventLogUnavailable: The log is away; the same is shipped again next time.
         """
-        loads = [self._load(folder) for folder in instance_dirs(self.data_dir)]
+        loads = [load for folder in instance_dirs(self.data_dir) if (load := self._try_load(folder)) is not None]
         shares = [record for load in loads for record in load.shares]
         blocks = [record for load in loads for record in load.blocks]
         notices = [record for load in loads for record in load.notices]
@@ -158,17 +163,36 @@ class Shipper:
     def _lag_bytes(self) -> int:
         total = 0
         for folder in instance_dirs(self.data_dir):
-            place = read_place(folder)
+            place = self._place(folder)
             for number, path in segments(folder):
                 if number >= place.segment:
                     with contextlib.suppress(FileNotFoundError):
                         total += path.stat().st_size - (place.position if number == place.segment else 0)
         return total
 
+    def _place(self, folder: Path) -> Place:
+        return self._unwritten.get(folder) or read_place(folder)
+
+    def _try_load(self, folder: Path) -> _Load | None:
+        """Read the next entries of an instance; None when its files cannot be read, which must not hold others up."""
+        if folder in self._unremoved:
+            return None
+        try:
+            load = self._load(folder)
+        except OSError as error:
+            if folder not in self._failing:
+                log_event(_log, logging.ERROR, "journal cannot be read", path=str(folder), reason=str(error))
+            self._failing.add(folder)
+            return None
+        if folder in self._failing:
+            self._failing.discard(folder)
+            log_event(_log, logging.WARNING, "journal can be read again", path=str(folder))
+        return load
+
     def _load(self, folder: Path) -> _Load:
         """Read the next entries of an instance, without changing anything."""
         alive = is_alive(folder)  # before reading: what a process wrote before it died is read below
-        place = read_place(folder)
+        place = self._place(folder)
         load = _Load(folder=folder, place=place, shares=[], blocks=[], notices=[], emptied=[], trace_parents=[])
         packer = _Packer(instance=folder.name, coin_id=folder.parent.name, place=place)
         listed = [(number, path) for number, path in segments(folder) if number >= place.segment]
@@ -214,18 +238,38 @@ class Shipper:
             log_event(_log, level, "journal segment ends early", path=str(path), reason=reader.damage)
 
     def _settle(self, load: _Load) -> None:
-        """Remember what has arrived, and delete it; a damaged segment is kept aside for the operator."""
+        """Delete what has arrived, and remember how far that is; a damaged segment is kept aside for the operator.
+
+        To delete comes first: on a full disk there is no room to remember before.
+        """
         if load.is_finished:
+            self._remove(load)
+            return
+        try:
+            for path in load.emptied:
+                self._keep_damaged(path)
+                path.unlink(missing_ok=True)
+            if load.place != read_place(load.folder):
+                _write_place(load.folder, load.place)
+        except OSError as error:
+            if load.folder not in self._unwritten:
+                log_event(_log, logging.ERROR, "journal cannot be changed", path=str(load.folder), reason=str(error))
+            self._unwritten[load.folder] = load.place
+        else:
+            self._unwritten.pop(load.folder, None)
+
+    def _remove(self, load: _Load) -> None:
+        self._unwritten.pop(load.folder, None)
+        try:
             for path in [path for _, path in segments(load.folder)]:
                 self._keep_damaged(path)
             shutil.rmtree(load.folder)
-            log_event(_log, logging.INFO, "instance closed", instance=load.folder.name, last_seq=load.place.last_seq)
+        except OSError as error:
+            # Until the next start; then it is shipped once more, and the books know it.
+            self._unremoved.add(load.folder)
+            log_event(_log, logging.ERROR, "journal cannot be removed", path=str(load.folder), reason=str(error))
             return
-        if load.place != read_place(load.folder):
-            _write_place(load.folder, load.place)
-        for path in load.emptied:
-            self._keep_damaged(path)
-            path.unlink(missing_ok=True)
+        log_event(_log, logging.INFO, "instance closed", instance=load.folder.name, last_seq=load.place.last_seq)
 
     def _keep_damaged(self, path: Path) -> None:
         is_damaged = any(
@@ -267,6 +311,9 @@ class _Packer:
                 self.place = replace(self.place, height=max(self.place.height, entry.watermark.height))
             case "block":
                 key = entry.block.coin.encode()
+                if byte_count > PAYLOAD_BYTES_MAX:
+                    # No log takes it, and everything behind would wait; the block lies in a file of its own.
+                    entry.block.ClearField("block")
                 self._blocks.append(OutRecord(key=key, payload=entry.block.SerializeToString()))
                 self.trace_parents += [entry.block.trace_parent] if entry.block.trace_parent else []
             case "notice":

@@ -12,7 +12,7 @@ from runtime.clock import SystemClock
 from runtime.errors import UserError
 from runtime.eventlog.interface import EventLogUnavailable
 from stratum.journal import JournalWriter, instance_dirs, journal_dir, segments
-from stratum.shipper import RECORD_SHARES_MAX, Shipper, only_shipper
+from stratum.shipper import PAYLOAD_BYTES_MAX, RECORD_SHARES_MAX, Shipper, only_shipper
 from tests.fakes.waiting import eventually
 
 
@@ -130,14 +130,74 @@ async def test_a_journal_that_goes_on_is_followed_and_shipped_segments_are_delet
 
 async def test_blocks_go_to_their_own_topic_by_coin(platform, short_dir):
     journal = writer(short_dir, "0-1-0000")
-    found = BlockFound(
-        instance="0-1-0000", coin="bitcoin-regtest", block_hash_hex="ab", height=8, block=b"x" * 2_000_000
-    )
+    found = BlockFound(instance="0-1-0000", coin="bitcoin-regtest", block_hash_hex="ab", height=8, block=b"x" * 900_000)
     journal.append([batch("0-1-0000", 1, 1), JournalEntry(block=found).SerializeToString()])
     await Shipper(short_dir, platform.eventlog, clock=SystemClock()).ship_round()
     (record,) = await read_all(platform.eventlog, "blocks")
     assert record.key == b"bitcoin-regtest"
     assert BlockFound.FromString(record.payload) == found
+
+
+async def test_a_block_too_big_for_a_record_goes_without_its_bytes_and_holds_nothing_up(platform, short_dir):
+    """D2: a log that never takes the record would keep every share of the host behind it; the bytes are in a file."""
+    journal = writer(short_dir, "0-1-0000")
+    found = BlockFound(
+        instance="0-1-0000", coin="bitcoin-regtest", block_hash_hex="ab", height=8, block=b"x" * 4_000_000
+    )
+    journal.append([batch("0-1-0000", 1, 1), JournalEntry(block=found).SerializeToString()])
+    await Shipper(short_dir, platform.eventlog, clock=SystemClock()).ship_round()
+    (record,) = await read_all(platform.eventlog, "blocks")
+    found.ClearField("block")
+    assert BlockFound.FromString(record.payload) == found
+    assert len(record.payload) <= PAYLOAD_BYTES_MAX
+
+
+@pytest.mark.parametrize("spoilt", ["segment", "lock"])
+async def test_a_journal_that_cannot_be_read_does_not_hold_up_the_others(platform, short_dir, caplog, spoilt):
+    """D1: one bad sector must not fill the disks of the whole host; what can be read is shipped."""
+    broken, whole = writer(short_dir, "0-1-0000"), writer(short_dir, "1-1-0001")
+    broken.append([batch("0-1-0000", 1, 1)])
+    whole.append([batch("1-1-0001", 1, 1)])
+    path = broken.folder / ("lock" if spoilt == "lock" else "00000001.seg")
+    path.rename(broken.folder / "away")
+    path.mkdir()  # reading it fails, whoever reads
+    shipper = Shipper(short_dir, platform.eventlog, clock=SystemClock())
+    for _ in range(3):
+        await shipper.ship_round()
+    assert [entry.batch.instance for entry in await shares(platform.eventlog)] == ["1-1-0001"]
+    told = [record for record in caplog.records if record.getMessage() == "journal cannot be read"]
+    assert [record.levelname for record in told] == ["ERROR"]
+
+    path.rmdir()
+    (broken.folder / "away").rename(path)
+    await shipper.ship_round()
+    assert len(await shares(platform.eventlog)) == 2
+
+
+async def test_a_full_disk_is_emptied_and_repeats_nothing(platform, short_dir, caplog):
+    """D1: what has arrived is deleted though there is no room to remember it, or there would never be any."""
+    journal = writer(short_dir, "0-1-0000", segment_bytes_max=1)
+    for seq in range(1, 4):
+        journal.append([batch("0-1-0000", seq, 1)])
+    no_room = journal.folder / "shipped.json.tmp"
+    no_room.mkdir()
+    shipper = Shipper(short_dir, platform.eventlog, clock=SystemClock())
+    for _ in range(3):
+        await shipper.ship_round()
+    assert [number for number, _ in segments(journal.folder)] == [3]
+    no_room.rmdir()
+    journal.append([batch("0-1-0000", 4, 1)])
+    await shipper.ship_round()
+    again = Shipper(short_dir, platform.eventlog, clock=SystemClock())
+    await again.ship_round()
+    seqs = [seq for entry in await shares(platform.eventlog) for seq in range_of(entry.batch)]
+    assert seqs == [1, 2, 3, 4]
+    told = [record for record in caplog.records if record.getMessage() == "journal cannot be changed"]
+    assert [record.levelname for record in told] == ["ERROR"]
+
+
+def range_of(shipped):
+    return range(shipped.first_seq, shipped.first_seq + len(shipped.outcome))
 
 
 async def test_what_the_log_did_not_acknowledge_is_sent_again(platform, short_dir):
