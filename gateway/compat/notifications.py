@@ -3,7 +3,7 @@
 import asyncio
 
 import msgspec
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType, web
 
 from gateway import models as own
 from gateway.compat import notices
@@ -13,7 +13,7 @@ from gateway.live.frames import text_frame
 from gateway.live.hub import BLOCKS, PAYOUTS, POOL
 from gateway.live.places import Places
 from gateway.live.poller import POLL_S, Poller
-from gateway.live.socket import Client, accept
+from gateway.live.socket import Client, accept, close_all
 
 HASHRATE_EVERY_S = 60.0
 """The hashrate is told not more often."""
@@ -95,11 +95,7 @@ class Notifications:
 
     async def close(self) -> None:
         """Tell all clients that the pool stops serving."""
-        clients = tuple(self._clients)
-        await asyncio.gather(
-            *(client.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the pool restarts") for client in clients),
-            return_exceptions=True,
-        )
+        await close_all(tuple(self._clients))
 
     def _new_poller(self) -> Poller:
         """Return a poller that knows nothing yet, so that what happened while nobody listened is not told."""

@@ -64,7 +64,12 @@ def openapi_document(routes: Iterable[Route], *, title: str) -> bytes:
 
 
 def _operation(route: Route, schema: dict[str, Any]) -> dict[str, Any]:
-    problems = {"400": "A parameter has a wrong value.", "502": "A service failed.", "503": "A service is away."}
+    problems = {
+        "400": "A parameter has a wrong value.",
+        "429": "Too many requests of this address.",
+        "502": "A service failed.",
+        "503": "A service is away.",
+    }
     if "{" in route.path:
         problems["404"] = "No such pool here, or nothing to tell."
     return {

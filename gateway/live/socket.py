@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from aiohttp import WSCloseCode, WSMsgType, web
@@ -128,11 +128,7 @@ class LiveSockets:
 
     async def close(self) -> None:
         """Tell all clients that the pool stops serving."""
-        clients = tuple(self._hub.topics)
-        await asyncio.gather(
-            *(client.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the pool restarts") for client in clients),
-            return_exceptions=True,
-        )
+        await close_all(tuple(self._hub.topics))
 
     async def _read(self, client: Client) -> None:
         refusals = 0
@@ -172,6 +168,12 @@ async def accept(request: web.Request) -> tuple[web.WebSocketResponse, Client | 
     transport = request.transport
     # uvloop's transports have the methods of asyncio.Transport and not its type.
     return socket, None if transport is None else Client(transport=transport, socket=socket)
+
+
+async def close_all(clients: Sequence[Client]) -> None:
+    """Tell clients that the pool stops serving."""
+    closing = (client.socket.close(code=WSCloseCode.GOING_AWAY, message=b"the pool restarts") for client in clients)
+    await asyncio.gather(*closing, return_exceptions=True)
 
 
 LIVE = web.AppKey("live", LiveSockets)

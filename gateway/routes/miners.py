@@ -1,7 +1,8 @@
 """Miners: the list by hashrate, and one miner with workers, balance, credits and payouts."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Sized
+from typing import TypeVar
 
 from coins.bitcoin.address import payee
 from coins.errors import AddressError
@@ -10,12 +11,15 @@ from gateway.context import Gateway
 from gateway.panels import Panel, ask, degraded, need
 from gateway.problems import Kind, ProblemFound, from_service
 from gateway.recent_blocks import recent_blocks
-from gateway.routing import ADDRESS, COIN, PAGED, Route, page_of
+from gateway.routing import ADDRESS, COIN, PAGED, Page, Route, page_of
 from gateway.sources import Sources
 from proto.lodepool.miners.v1 import miners_pb2
+from proto.lodepool.payouts.v1 import payouts_pb2
 from proto.lodepool.rewards.v1 import rewards_pb2
 from proto.lodepool.shares.v1 import shares_pb2
 from runtime.rpc.errors import NotFound, Unavailable
+
+Answer = TypeVar("Answer")
 
 DAY_MS = 86_400_000
 WORKERS_PAGE = 1_000
@@ -78,14 +82,13 @@ async def get_miner(gateway: Gateway, values: Mapping[str, str]) -> models.Miner
 
 async def list_miner_blocks(gateway: Gateway, values: Mapping[str, str]) -> models.MinerBlockPage:
     """Answer a page of the blocks a miner found, newest first."""
-    address = address_of(gateway, values)
-    page = page_of(values, gateway.settings)
-    question = gateway.sources.blocks(
-        rewards_pb2.BLOCK_STATUS_UNSPECIFIED, account=address, page_size=page.size, page_token=page.token
-    )
-    answer = await need("rewards", question)
-    if not answer.blocks and not page.token:
-        await _refuse_stranger(gateway, address)
+
+    async def ask_page(address: str, page: Page) -> rewards_pb2.ListBlocksResponse:
+        return await gateway.sources.blocks(
+            rewards_pb2.BLOCK_STATUS_UNSPECIFIED, account=address, page_size=page.size, page_token=page.token
+        )
+
+    answer = await _page_of_miner(gateway, values, "rewards", ask_page, lambda answer: answer.blocks)
     return models.MinerBlockPage(
         blocks=[translation.block(block) for block in answer.blocks],
         next_page_token=answer.next_page_token or None,
@@ -94,15 +97,11 @@ async def list_miner_blocks(gateway: Gateway, values: Mapping[str, str]) -> mode
 
 async def list_credits(gateway: Gateway, values: Mapping[str, str]) -> models.CreditPage:
     """Answer a page of a miner's credits, newest first."""
-    address = address_of(gateway, values)
-    page = page_of(values, gateway.settings)
-    question = gateway.sources.credits(address, page_size=page.size, page_token=page.token)
-    try:
-        answer = await need("rewards", question)
-    except NotFound:
-        raise unknown_miner(address) from None
-    if not answer.credits and not page.token:
-        await _refuse_stranger(gateway, address)
+
+    async def ask_page(address: str, page: Page) -> rewards_pb2.ListCreditsResponse:
+        return await gateway.sources.credits(address, page_size=page.size, page_token=page.token)
+
+    answer = await _page_of_miner(gateway, values, "rewards", ask_page, lambda answer: answer.credits)
     return models.CreditPage(
         credits=[translation.credit(credit) for credit in answer.credits],
         next_page_token=answer.next_page_token or None,
@@ -111,19 +110,38 @@ async def list_credits(gateway: Gateway, values: Mapping[str, str]) -> models.Cr
 
 async def list_miner_payouts(gateway: Gateway, values: Mapping[str, str]) -> models.PayoutPage:
     """Answer a page of a miner's payments, newest first."""
-    address = address_of(gateway, values)
-    page = page_of(values, gateway.settings)
-    question = gateway.sources.payouts(address, page_size=page.size, page_token=page.token)
-    try:
-        answer = await need("payouts", question)
-    except NotFound:
-        raise unknown_miner(address) from None
-    if not answer.payouts and not page.token:
-        await _refuse_stranger(gateway, address)
+
+    async def ask_page(address: str, page: Page) -> payouts_pb2.ListPayoutsResponse:
+        return await gateway.sources.payouts(address, page_size=page.size, page_token=page.token)
+
+    answer = await _page_of_miner(gateway, values, "payouts", ask_page, lambda answer: answer.payouts)
     return models.PayoutPage(
         payouts=[translation.payout(payout) for payout in answer.payouts],
         next_page_token=answer.next_page_token or None,
     )
+
+
+async def _page_of_miner(
+    gateway: Gateway,
+    values: Mapping[str, str],
+    service: str,
+    ask_page: Callable[[str, Page], Awaitable[Answer]],
+    items: Callable[[Answer], Sized],
+) -> Answer:
+    """Ask for a page of a miner's list.
+
+    Raises:
+        ProblemFound: When nobody has mined to the address, or the service does not answer.
+    """
+    address = address_of(gateway, values)
+    page = page_of(values, gateway.settings)
+    try:
+        answer = await need(service, ask_page(address, page))
+    except NotFound:
+        raise unknown_miner(address) from None
+    if not len(items(answer)) and not page.token:
+        await _refuse_stranger(gateway, address)
+    return answer
 
 
 def address_of(gateway: Gateway, values: Mapping[str, str]) -> str:
