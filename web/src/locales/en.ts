@@ -56,7 +56,7 @@ export default {
   },
   feed: { block_found: 'Block {height} found', block_mature: 'Block {height} is mature and payable', block_orphaned: 'Block {height} was orphaned', payout_sent: 'Payout of {amount} sent', payout_confirmed: 'Payout of {amount} confirmed' },
   chart: {
-    window: 'Time span', w24h: '24 hours', w7d: '7 days', w90d: '90 days', hashrate: 'Hashrate', band: 'where the true rate lies with 95 % certainty, by the number of shares', blocks: 'block found',
+    window: 'Time span', w24h: '24 hours', w7d: '7 days', w90d: '90 days', hashrate: 'Hashrate', band: 'where the true rate lies with 95 % certainty, by the number of shares', blocks: 'block found',
     aria: 'Hashrate over {window}: now {now}, least {low}, most {high}.', table: 'Show as a table', empty: 'No share in this time.', shares: '{n} share | {n} shares', utc: 'times are local', mean: 'Mean {value}',
     anyWorker: 'All workers', worker: 'Worker', between: '{low} to {high}', begin: 'Point at the chart for values',
   },
@@ -87,7 +87,7 @@ export default {
   },
   miner: {
     title: 'Miner', since: 'mining here since {date}', online: 'Online', offline: 'Offline', unknown: 'No share from this address yet', unknownText: 'If you have just connected, the first accepted share makes this page, mostly within a minute.', howTo: 'How to connect', bad: 'This is not an address of this pool’s coin',
-    hashrate: 'Hashrate, last hour', certainty: '{low} to {high} with 95 % certainty, from {n} share | {low} to {high} with 95 % certainty, from {n} shares', day: 'Hashrate, 24 hours', estimate: 'Estimated per day', estimateText: 'on average, from the hashrate of the last {basis}, at today’s network difficulty and the current reward', basis1h: 'hour', basis24h: '24 hours', noEstimate: 'known after the first hour', rejects: 'Refused shares', rejectsText: '{n} of {of}',
+    hashrate: 'Hashrate, last hour', certainty: '{low} to {high} with 95 % certainty, from {n} share | {low} to {high} with 95 % certainty, from {n} shares', day: 'Hashrate, 24 hours', estimate: 'Estimated per day', estimateText: 'on average, from the hashrate of the last {basis}, at today’s network difficulty and the current reward', basis1h: 'hour', basis24h: '24 hours', noEstimate: 'known after the first hour', rejects: 'Refused shares', rejectsText: '{n} of {of}',
     balance: 'Balance', immature: 'Maturing', immatureText: 'from blocks that can still be orphaned', payable: 'Payable', payableText: 'paid out from {threshold}', reserved: 'In a payout', reservedText: 'sent, not confirmed yet', paid: 'Paid', paidText: 'confirmed on the chain', toThreshold: '{percent} of the payout threshold', 
     workers: 'Workers', noWorkers: 'No worker yet.', unnamed: '(no name)', moreWorkers: 'There are more workers than are listed here.', noReject: 'none', best: 'Best share', presence: 'Presence',
     payouts: 'Payouts', credits: 'Earned by block', blocks: 'Blocks found', settings: 'Settings', noPayouts: 'No payout yet.', noCredits: 'No block has been credited since you mine here.', noBlocks: 'This miner has found no block yet. Luck has no memory: the next share is as likely as the first.', sections: 'More about this miner', export: 'Download', exportShares: 'Shares', exportCredits: 'Earnings', exportPayouts: 'Payouts',
