@@ -200,6 +200,8 @@ def _check_hosts(hosts: Sequence[str]) -> None:
     for host in hosts:
         if not _is_ip(host) and _HOST.fullmatch(host) is None:
             raise UserError(f'"{host}" is neither a host name nor an IP address.', "no port and no https://")
+        if f".{host.lower()}".endswith(DOMAIN):
+            raise UserError(f'"{host}" is the name of a service: who has it can be that service.', "a host's own name")
 
 
 def _is_ip(host: str) -> bool:

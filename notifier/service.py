@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _Context: TypeAlias = "grpc.aio.ServicerContext[Message, Message]"
 
 SERVICE_NAME: Final = "lodepool.notifier.v1.NotifierService"
-ACCESS: Final = Access(readers=frozenset({"gateway"}), writers=frozenset({OPERATOR, "gateway"}))
+ACCESS: Final = Access(readers=frozenset(), writers=frozenset({OPERATOR}))
 _ID_MAX: Final = (1 << 63) - 1
 _TEXT_CHARS_MAX: Final = 1000
 

@@ -123,6 +123,8 @@ def test_show_names_a_certificate_of_another_authority(tmp_path: Path) -> None:
         (("issue", "nobody"), 'no service called "nobody"'),
         (("issue", "shares", "--host", "1.2.3.4:5"), "neither a host name nor an IP address"),
         (("issue", "shares", "--host", "https://x"), "neither a host name nor an IP address"),
+        (("issue", "shares", "--host", "payouts.lodepool"), "is the name of a service"),
+        (("issue", "shares", "--host", "*.Lodepool"), "is the name of a service"),
         (("issue", "shares"), "There is no authority"),
     ],
 )
