@@ -133,7 +133,8 @@ class KafkaSubscription:
         """Return how far this member has read.
 
         By this process's clock, read before the brokers are asked for the ends, where it has read to the end; elsewhere
-        by the time that the broker has given the record read last.
+        by the time that the broker has given the record read last. A position behind the end, in a topic that was made
+        anew, is not the end.
 
         Raises:
             EventLogUnavailable: When no broker answers.
@@ -153,7 +154,7 @@ class KafkaSubscription:
         if seats is not self._seats or turn != seats.turn:
             return {}
         for partition, next_offset in asked.items():
-            if next_offset >= ends[partition]:
+            if next_offset == ends[partition]:
                 place = seats.places[partition]
                 place.read_time_ms = max(place.read_time_ms, time_ms)
         return {

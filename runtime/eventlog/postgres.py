@@ -269,7 +269,7 @@ class PostgresSubscription:
         time_ms, end_offset = await self._log.end(self.topic)
         if self._next_offset is None:
             return {}
-        if next_offset >= end_offset:
+        if next_offset == end_offset:
             self._read_time_ms = max(self._read_time_ms, time_ms)
         return {0: self._read_time_ms} if self._read_time_ms else {}
 

@@ -3,7 +3,8 @@
 A term begins with `take_fence`, which raises the token; each transaction of an effect begins with `check_fence`. The
 check locks the row in share mode, so that the next term begins either before it, and the check fails, or after the
 transaction has ended. The token comes from the database and from nowhere else: a coordination service that was set up
-anew cannot lock anybody out.
+anew cannot lock anybody out. It is the time in microseconds, or one more than the last: a database that has failed over
+to a server that was behind does not give the token again that it has forgotten.
 
 Each service that is exclusive has the table in its own schema (`FENCE_TABLE` is the text to copy into a migration).
 """
@@ -35,11 +36,12 @@ class Fenced(Exception):
 
 
 async def take_fence(connection: Connection, schema: str, name: str) -> int:
-    """Begin a term and return its token, from 1; every earlier one is void once this is committed."""
+    """Begin a term and return its token, higher than the last; every other one is void once this is committed."""
     token = await connection.fetchval(
         f"""
-        INSERT INTO {schema}.fence AS fence (name, token) VALUES ($1, 1)
-        ON CONFLICT (name) DO UPDATE SET token = fence.token + 1
+        INSERT INTO {schema}.fence AS fence (name, token)
+        VALUES ($1, (extract(epoch FROM clock_timestamp()) * 1000000)::bigint)
+        ON CONFLICT (name) DO UPDATE SET token = greatest(fence.token + 1, excluded.token)
         RETURNING token
         """,
         name,

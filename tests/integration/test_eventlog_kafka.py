@@ -468,6 +468,22 @@ async def test_records_deleted_before_they_were_read_stop_the_consumer(settings:
         assert (lost.value.next_offset, lost.value.first_offset, lost.value.end_offset) == (3, 6, 10)
 
 
+async def test_position_behind_the_end_of_the_topic_does_not_count_as_read(settings: KafkaSettings) -> None:
+    """D3, R3: the topic was made anew; a window must not be fixed as if nothing were missing."""
+    settings = msgspec.structs.replace(settings, topic=msgspec.structs.replace(settings.topic, partitions=1))
+    async with opened(settings) as log:
+        await log.publish(TOPIC, [OutRecord(key=b"k", payload=str(number).encode()) for number in range(10)])
+
+        async def at_twelve(_partition: int) -> int:
+            return 12
+
+        subscription = await log.subscribe(TOPIC, group="g", load_position=at_twelve)
+        with pytest.raises(PositionOutOfRange) as lost:
+            await read(subscription, 1)
+        assert (lost.value.next_offset, lost.value.end_offset) == (12, 10)
+        assert await subscription.progress() == {}
+
+
 async def test_positions_are_never_committed_to_kafka(settings: KafkaSettings, books: Pool) -> None:
     """D3: the consumer's database alone says what was applied."""
     readers = Readers(settings, books)
