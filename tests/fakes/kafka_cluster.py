@@ -12,7 +12,7 @@ import subprocess
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -24,11 +24,12 @@ from tests.fakes.ports import steady_ports
 ROOT = Path(__file__).parents[2]
 FETCH_TIMEOUT_S = 300
 START_TIMEOUT_S = 60
-START_ATTEMPTS_MAX = 4
 STOP_TIMEOUT_S = 15
 LISTENER = "CLIENTS"
 
 _STARTED = b"Kafka Server started"
+_LAST_CHARACTERS = "AQgw"
+"""What 16 bytes in base64 can end in."""
 _JAVA_OPTIONS = (
     "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Djava.awt.headless=true",
     "-Djava.net.preferIPv4Stack=true",
@@ -53,8 +54,6 @@ _BROKER_SETTINGS = {
     "controller.quorum.fetch.timeout.ms": "1500",
     "controller.quorum.election.timeout.ms": "500",
     "controlled.shutdown.enable": "true",
-    # On a busy machine a broker's first registration is lost now and then, and it waits for the answer for ever.
-    "initial.broker.registration.timeout.ms": "15000",
 }
 _LOG4J = """
 status = warn
@@ -196,26 +195,16 @@ class KafkaCluster:
             process.wait(STOP_TIMEOUT_S)
 
     async def wait_until_started(self, node: Node) -> None:
-        """Return once the node has said so in its log; a node that ends while it starts is started again."""
+        """Return once the node has said so in its log."""
         try:
             async with asyncio.timeout(START_TIMEOUT_S):
-                for attempt in range(START_ATTEMPTS_MAX):
-                    if attempt:
-                        self.kill(node)
-                        self.launch(node)
-                    if await self._is_started(node):
-                        return
+                while _STARTED not in node.log.read_bytes():
+                    assert node.process is not None
+                    code = node.process.poll()
+                    assert code is None, f"Kafka node {node.number} ended with {code}:\n{_tail(node.log)}"
+                    await asyncio.sleep(0.05)
         except TimeoutError:
-            pass
-        raise AssertionError(f"Kafka node {node.number} did not start:\n{_tail(node.log)}")
-
-    async def _is_started(self, node: Node) -> bool:
-        """Return True once the node serves, False when its process has ended."""
-        while _STARTED not in node.log.read_bytes():
-            if node.process is None or node.process.poll() is not None:
-                return False
-            await asyncio.sleep(0.05)
-        return True
+            raise AssertionError(f"Kafka node {node.number} did not start:\n{_tail(node.log)}") from None
 
     def _java(self) -> list[str]:
         home = require_kafka()
@@ -263,7 +252,14 @@ class KafkaCluster:
             shutil.copytree(first.folder / "data", node.folder / "data")
             meta = node.folder / "data" / "meta.properties"
             text = re.sub(r"(?m)^node\.id=.*$", f"node.id={node.number}", meta.read_text())
-            meta.write_text(re.sub(r"(?m)^(directory\.id=.{21}).", rf"\g<1>{'AQg'[node.number - 1]}", text))
+            meta.write_text(
+                re.sub(r"(?m)^(directory\.id=.{21})(.)", partial(_other_directory, number=node.number), text)
+            )
+
+
+def _other_directory(found: re.Match[str], *, number: int) -> str:
+    """Return the first node's directory id as another one: two brokers with one id are refused."""
+    return f"{found[1]}{_LAST_CHARACTERS[(_LAST_CHARACTERS.index(found[2]) + number - 1) % len(_LAST_CHARACTERS)]}"
 
 
 def quick_settings(cluster: KafkaCluster, *, prefix: str, partitions: int = 3) -> KafkaSettings:
