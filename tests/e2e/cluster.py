@@ -29,7 +29,7 @@ from tests.fakes.ports import steady_port
 ROOT = Path(__file__).parents[2]
 COIN_ID = "litecoin-regtest"
 HOSTS = {"a": "127.0.0.1", "b": "127.0.0.2"}
-SERVICES = ("shares", "miners", "rewards", "payouts")
+SERVICES = ("shares", "miners", "rewards", "payouts", "notifier")
 DIFFICULTY = 1.6e-5
 """Nearly every hash is a share, and every second one of them a block."""
 START_S_MAX = 90.0
