@@ -1,5 +1,6 @@
 """Roll the slices up into histories, and read them. A step that is not over yet is read from the slices themselves."""
 
+import itertools
 from dataclasses import dataclass
 
 import asyncpg
@@ -12,6 +13,7 @@ from shares.history_span import KEPT_BUCKETS, LATE_BUCKETS, ROLL_MIN, SPANS, STE
 ROLL_AFTER_MS = 20_000
 """A span is rolled up this long after its end: most of what was still under way has come by then."""
 _ROLLS_MAX = 20
+_ANALYZE_S_MAX = 60.0
 _LOCK_KEY = 0x68697374
 """Of the advisory lock under which one process rolls up: "hist"."""
 REJECTED = "stale_count + duplicate_count + low_difficulty_count + invalid_count"
@@ -128,7 +130,7 @@ async def roll(pool: Pool, *, now_ms: int) -> int:
     async with acquired(pool) as connection:
         coin_keys = [row["coin_key"] for row in await connection.fetch("SELECT coin_key FROM shares.coin")]
     for coin_key in coin_keys:
-        while True:
+        for batch_number in itertools.count(1):
             async with acquired(pool) as connection:
                 buckets = await _buckets_to_roll(connection, coin_key, current=current)
             for bucket in buckets:
@@ -137,8 +139,11 @@ async def roll(pool: Pool, *, now_ms: int) -> int:
             # Also between: a first roll-up of all that retention has kept would fill the disk with short spans.
             async with acquired(pool) as connection:
                 await _prune(connection, coin_key)
-            if len(buckets) < _ROLLS_MAX:
-                break
+                if len(buckets) < _ROLLS_MAX:
+                    break
+                if batch_number & (batch_number - 1) == 0:
+                    # A table that was empty a moment ago is read from end to end until the planner knows better.
+                    await connection.execute("ANALYZE shares.history", timeout=_ANALYZE_S_MAX)
     return count
 
 
