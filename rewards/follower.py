@@ -173,7 +173,8 @@ class Follower:
         fields = {"coin": block.found.coin, "block": block.found.block_hash_hex, "height": block.found.height}
         match step:
             case Step.STAY:
-                if block.status is Status.MATURE and seen is not Sight.UNSEEN:
+                # What kept it from a step is over where the chain asks for none; a candidate still waits to be decided.
+                if block.status is not Status.CANDIDATE and seen is not Sight.UNSEEN:
                     await self._hold(books, block, "")
             case Step.CREDIT:
                 await self._credit(books, block)

@@ -187,6 +187,18 @@ async def test_a_held_block_is_credited_once_what_held_it_is_put_right(world):
     assert (await world.audit()).is_ok
 
 
+async def test_a_held_block_that_is_orphaned_is_no_longer_held(world):
+    """R5: it will never be credited, so nobody has to decide anything; the alarm must end."""
+    block_hash = await world.find_block(coinbase_value_atomic=REWARD + 1)
+    await world.look()
+    assert (await world.block(block_hash)).hold_reason
+    world.node.reorganise(1)
+    world.node.mine_blocks(COIN.maturity_blocks)
+    await world.look(times=3)
+    block = await world.block(block_hash)
+    assert (block.status, block.hold_reason) == (Status.ORPHANED, "")
+
+
 async def test_a_block_that_the_ledger_refuses_is_held_whole_and_does_not_stop_the_others(world):
     """R1, R2: block, credits and transfers are one transaction, all or none."""
     refused = world.node.mine_block(world.address)
