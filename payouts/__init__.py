@@ -7,8 +7,9 @@ Start with domain.py: the table of states and the rules. docs/PAYOUTS.md tells e
 effects and what a crash there does.
 
 Reading order: domain.py, transaction.py (what a signed transaction must be), migrations/, storage.py, notices.py,
-lock.py (one payer at a time), payer.py (the loop), inspection.py, sends.py and reconcile.py (what the wallet knows),
-review.py and adoption.py (what the operator may do), thresholds.py, service.py (gRPC), audit.py, main.py.
+lock.py (one payer at a time), payer.py (the loop), maker.py, sender.py and follower.py (what a round does),
+inspection.py, sends.py and reconcile.py (what the wallet knows), review.py and adoption.py (what the operator may do),
+thresholds.py, service.py (gRPC), audit.py, main.py.
 
 May import: ledger, nodes, runtime, coins, proto. No other service.
 """

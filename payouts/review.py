@@ -15,7 +15,7 @@ from payouts import storage
 from payouts.config import PayoutSettings
 from payouts.domain import Arrow, Batch, BatchEvent, BatchStatus, resolutions
 from payouts.errors import BatchMoved
-from payouts.payer import Checkpoint, no_checkpoint
+from payouts.sender import Checkpoint, no_checkpoint
 from runtime.clock import Clock
 from runtime.logs import log_event
 from runtime.postgres.pool import Connection, Pool, acquired

@@ -25,8 +25,9 @@ from payouts.audit import audit
 from payouts.config import PayoutSettings
 from payouts.domain import Arrow, Batch, BatchStatus
 from payouts.errors import PayerLockLost
-from payouts.payer import Checkpoint, Payer, no_checkpoint
+from payouts.payer import Payer
 from payouts.review import Reviewer
+from payouts.sender import Checkpoint, no_checkpoint
 from runtime.clock import ManualClock
 from runtime.exclusive import Alone
 from runtime.live import Live

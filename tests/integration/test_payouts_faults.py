@@ -203,6 +203,56 @@ async def test_fee_above_the_ceiling_stops_the_batch_for_review(world: World, be
     await world.assert_everybody_paid_once()
 
 
+async def test_reserved_batch_for_which_the_fee_has_risen_makes_room_when_the_operator_raises_the_ceiling(
+    world: World, bench: SimulatedBench
+) -> None:
+    """P8 P9: its own policy was committed with it; nothing was sent for it, so another batch takes its place."""
+    await world.miner(2_000_000)
+    assert await world.crash_at(Arrow.RESERVED)
+
+    async def fee_rate_sat_per_kvb(*, target_blocks: int) -> int:
+        assert target_blocks
+        return SETTINGS.fee_rate_max_sat_per_kvb + 1
+
+    wallet: Any = Wrapped(bench.node, fee_rate_sat_per_kvb=fee_rate_sat_per_kvb)
+    assert "the ceiling is 500000" in await world.round(world.payer(wallet=wallet))
+    assert (await world.batch()).status is BatchStatus.RESERVED
+    with_settings(world, fee_rate_max_sat_per_kvb=600_000)
+
+    assert await world.round(world.payer(wallet=wallet)) == ""
+
+    given_up, taken = await world.batches()
+    assert (given_up.status, given_up.raw) == (BatchStatus.VOIDED, None)
+    assert (taken.status, taken.fee_policy.rate_max_sat_per_kvb) == (BatchStatus.BROADCAST, 600_000)
+    await world.pay()
+    await world.assert_everybody_paid_once()
+
+
+async def test_reserved_batch_that_lacks_only_its_fee_ceiling_makes_room_when_the_operator_lowers_it(
+    world: World, bench: SimulatedBench
+) -> None:
+    """P8"""
+    await world.miner(await bench.wallet.balance_atomic() - 500_000)
+    with_settings(world, fee_atomic_max=500_000)
+    assert await world.crash_at(Arrow.RESERVED)
+    bench.node.wallet.locked.clear()
+    batch = await world.batch()
+    spent = await bench.wallet.build([(await world.bench.new_address(), 100_000)], fee_rate_sat_per_kvb=10_000)
+    await bench.wallet.broadcast(spent.raw)
+    await bench.mine()
+    assert "its fee ceiling need" in await world.round()
+    assert (await world.batch()).status is BatchStatus.RESERVED
+    with_settings(world, fee_atomic_max=300_000)
+
+    assert await world.round() == ""
+
+    given_up, taken = await world.batches()
+    assert (given_up.batch_id, given_up.status) == (batch.batch_id, BatchStatus.VOIDED)
+    assert taken.status is BatchStatus.BROADCAST
+    await world.pay()
+    await world.assert_everybody_paid_once()
+
+
 async def test_fee_that_is_absurdly_low_stops_the_batch_for_review(world: World, bench: SimulatedBench) -> None:
     """P9"""
     await world.miner(2_000_000)

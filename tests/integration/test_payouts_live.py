@@ -9,7 +9,8 @@ import pytest
 
 from payouts.config import PayoutSettings
 from payouts.domain import Arrow
-from payouts.payer import Checkpoint, Payer, no_checkpoint
+from payouts.payer import Payer
+from payouts.sender import Checkpoint, no_checkpoint
 from runtime.clock import SystemClock
 from runtime.exclusive import Alone
 from runtime.live import Live
