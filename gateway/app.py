@@ -13,7 +13,7 @@ from gateway.cache import RecentAnswers
 from gateway.context import GATEWAY, Gateway
 from gateway.exports.serve import PATH as EXPORTS_PATH
 from gateway.exports.serve import Exports, describe
-from gateway.limits import TokenBuckets, client_address, networks_of
+from gateway.limits import ADDRESSES_MAX, TokenBuckets, client_address, networks_of
 from gateway.live.socket import LIVE, LiveSockets, keep_looking
 from gateway.live.socket import PATH as LIVE_PATH
 from gateway.openapi import PATH as OPENAPI_PATH
@@ -38,8 +38,6 @@ _LIMITED = (_API_PREFIX, "/notifications")
 """Paths whose answers cost something; the page's files are in memory."""
 _EVERYBODY = "*"
 
-ADDRESSES_MAX = 100_000
-"""Clients whose rates are remembered."""
 CLIENT = web.RequestKey("client", str)
 """Where a request keeps the address it comes from."""
 
@@ -78,7 +76,7 @@ def make_app(gateway: Gateway) -> web.Application:
     document = openapi_document(routes, changes, title=gateway.pool_settings.name, others=describe())
     app.router.add_get(OPENAPI_PATH, _document_responder(document))
     app[LIVE] = LiveSockets(gateway)
-    app.router.add_get(LIVE_PATH, _serve_live)
+    app.router.add_get(LIVE_PATH, _serve_live, allow_head=False)
     app.cleanup_ctx.append(keep_looking)
     app.on_shutdown.append(_close_live)
     return app

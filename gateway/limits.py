@@ -8,6 +8,8 @@ Network = IPv4Network | IPv6Network
 _IPV6_PREFIX = 64
 """What one customer is given."""
 _HOPS_MAX = 20
+ADDRESSES_MAX = 100_000
+"""Clients whose rates are remembered."""
 
 
 def client_address(peer: str, forwarded: Sequence[str], trusted: Sequence[Network]) -> str:

@@ -49,7 +49,7 @@ def add_compat(app: web.Application) -> None:
     app.router.add_get(HELP_PATH, _fixed(_help(), "text/plain"))
     app.router.add_get(HEALTH_PATH, _fixed("👍".encode(), "text/plain"))
     app[NOTIFICATIONS] = Notifications(compat, app[LIVE].places)
-    app.router.add_get(NOTIFICATIONS_PATH, _serve_notifications)
+    app.router.add_get(NOTIFICATIONS_PATH, _serve_notifications, allow_head=False)
     app.cleanup_ctx.append(_keep_notifying)
     app.on_shutdown.append(_close_notifications)
 

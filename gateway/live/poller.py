@@ -1,7 +1,7 @@
 """Look at the services once for all clients, and say what has changed."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -28,6 +28,8 @@ LOOK_BACK = 100
 """Newest blocks and payments that are looked at each time."""
 MINERS_PER_POLL: Final = 25
 """Miners looked at each time, in turn: with more of them followed, each is looked at less often."""
+KNOWN_PER_POLL: Final = 20
+"""Of these, so many are kept for miners that were looked at before, as long as there are any."""
 MINER_INTERVAL_S: Final = 3.0
 """A miner is not looked at more often."""
 UNKNOWN_INTERVAL_S: Final = 60.0
@@ -139,7 +141,7 @@ class Poller:
         now_s = self._gateway.clock.monotonic_s()
         due = [name for name in followed if now_s - self._looked_s.get(name, -MINER_INTERVAL_S) >= MINER_INTERVAL_S]
         due.sort(key=lambda name: (self._looked_s.get(name, 0.0), name))
-        turns = due[:MINERS_PER_POLL]
+        turns = _turns(due, is_known=lambda name: MINER_PREFIX + name in self._told)
         for start in range(0, len(turns), MINERS_AT_ONCE):
             some = turns[start : start + MINERS_AT_ONCE]
             await asyncio.gather(*(self._look_at_miner(address, now_s) for address in some))
@@ -173,3 +175,12 @@ class Poller:
     def _forget(self, topic: str) -> None:
         self._told.pop(topic, None)
         self.last.pop(topic, None)
+
+
+def _turns(due: Sequence[str], *, is_known: Callable[[str], bool]) -> list[str]:
+    """Return who is looked at now: those that were told before and those that may be anything leave each other room."""
+    known = [name for name in due if is_known(name)]
+    others = [name for name in due if not is_known(name)]
+    first = known[:KNOWN_PER_POLL] + others[: MINERS_PER_POLL - KNOWN_PER_POLL]
+    rest = known[KNOWN_PER_POLL:] + others[MINERS_PER_POLL - KNOWN_PER_POLL :]
+    return first + rest[: MINERS_PER_POLL - len(first)]

@@ -11,9 +11,9 @@ from coins.bitcoin.address import payee
 from coins.errors import AddressError
 from gateway import translation
 from gateway.context import GATEWAY, Gateway
-from gateway.limits import TokenBuckets
+from gateway.limits import ADDRESSES_MAX, TokenBuckets
 from gateway.live.frames import TRY_AGAIN_LATER, close_frame, message, text_frame
-from gateway.live.hub import MESSAGE_BYTES_MAX, Hub, MessageRefused, read_wish
+from gateway.live.hub import MESSAGE_BYTES_MAX, MINER_PREFIX, Hub, MessageRefused, Wish, read_wish
 from gateway.live.places import Places
 from gateway.live.poller import Poller
 from gateway.routes.status import program_version
@@ -26,6 +26,9 @@ UNSENT_BYTES_MAX = 256 * 1024
 REFUSALS_MAX = 5
 MESSAGES_PER_S = 10
 MESSAGES_BURST = 40
+FOLLOWED_PER_S = 2
+FOLLOWED_BURST = 400
+"""Miners that an address may begin to follow at once."""
 ABORT_S = 5.0
 """How long a dropped client may take to read its close frame."""
 _SLOW = close_frame(TRY_AGAIN_LATER, "too slow")
@@ -77,6 +80,7 @@ class LiveSockets:
         self._poller = Poller(
             gateway, wanted=lambda topic: topic in self._hub.wanted, miners=self._hub.miners, publish=self.publish
         )
+        self._followed = TokenBuckets(rate_per_s=FOLLOWED_PER_S, burst=FOLLOWED_BURST, addresses_max=ADDRESSES_MAX)
         self.places = Places(gateway.settings)
         self.dropped_count = 0
 
@@ -121,7 +125,7 @@ class LiveSockets:
                 self._somebody.set()
                 hello = {"version": program_version(), "coin": self._gateway.coin.coin_id}
                 self._say(client, "hello", hello)
-                await self._read(client)
+                await self._read(client, address)
                 return socket
             finally:
                 self._hub.leave(client)
@@ -130,7 +134,7 @@ class LiveSockets:
         """Tell all clients that the pool stops serving."""
         await close_all(tuple(self._hub.topics))
 
-    async def _read(self, client: Client) -> None:
+    async def _read(self, client: Client, address: str) -> None:
         refusals = 0
         bucket = TokenBuckets(rate_per_s=MESSAGES_PER_S, burst=MESSAGES_BURST, addresses_max=1)
         async for received in client.socket:
@@ -140,6 +144,7 @@ class LiveSockets:
                 if bucket.take("", self._gateway.clock.monotonic_s()):
                     raise MessageRefused(f"There are more than {MESSAGES_PER_S} messages a second.")
                 wish = read_wish(received.data, canonical=self._canonical)
+                self._charge(client, wish, address)
                 for topic in self._hub.follow(client, wish):
                     if (last := self._poller.last.get(topic)) is not None:
                         client.write(text_frame(last))
@@ -149,6 +154,17 @@ class LiveSockets:
                 if refusals >= REFUSALS_MAX:
                     await client.socket.close(code=WSCloseCode.POLICY_VIOLATION, message=b"too many bad messages")
                     break
+
+    def _charge(self, client: Client, wish: Wish, address: str) -> None:
+        """Count the miners that an address begins to follow: the first look at each is out of turn.
+
+        Raises:
+            MessageRefused: When there are too many.
+        """
+        now_s = self._gateway.clock.monotonic_s()
+        for topic in set(wish.subscribe) - self._hub.topics[client]:
+            if topic.startswith(MINER_PREFIX) and self._followed.take(address, now_s):
+                raise MessageRefused("Your address follows too many miners one after the other; try again in a moment.")
 
     def _canonical(self, address: str) -> str:
         try:

@@ -1,6 +1,7 @@
 """What somebody who means harm sends: the gateway goes on serving everybody else, and keeps its log short."""
 
 import asyncio
+import itertools
 import logging
 import tracemalloc
 import zlib
@@ -9,17 +10,20 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import WSServerHandshakeError
 
+from coins.bitcoin.address import encode
+from coins.coin import AddressKind
 from gateway import door
 from gateway.compat.app import add_compat
 from gateway.config import GatewaySettings
 from gateway.context import GATEWAY
+from gateway.live.hub import TOPICS_MAX
 from gateway.live.poller import MINER_INTERVAL_S, UNKNOWN_INTERVAL_S, Poller
-from gateway.live.socket import LIVE, UNSENT_BYTES_MAX
+from gateway.live.socket import FOLLOWED_BURST, LIVE, UNSENT_BYTES_MAX
 from gateway.main import IDLE_S_MAX
 from gateway.page import add_page
 from proto.lodepool.shares.v1 import shares_pb2
 from tests.fakes.compat_world import fill as fill_compat
-from tests.fakes.gateway_world import ADDRESS, OTHER, GatewayWorld
+from tests.fakes.gateway_world import ADDRESS, COIN, OTHER, GatewayWorld
 from tests.fakes.waiting import eventually
 from tests.integration.test_gateway_api import fill
 from tests.integration.test_gateway_exports import list_slices
@@ -264,3 +268,45 @@ async def test_a_message_longer_than_what_may_be_unread_reaches_a_client_that_re
             received = await socket.receive()
     assert len(received.data) == 3 * UNSENT_BYTES_MAX + 2
     assert live.dropped_count == 0
+
+
+async def test_fresh_addresses_do_not_keep_known_miners_from_being_looked_at(world):
+    """P2: whoever follows new addresses all the time costs the others at most a part of the looks."""
+    turns = itertools.count()
+
+    def followed() -> list[str]:
+        turn = next(turns)
+        fresh = [encode(COIN, AddressKind.P2WPKH, turn.to_bytes(10, "big") + bytes([n]) * 10) for n in range(100)]
+        return [ADDRESS, *fresh]
+
+    told: list[str] = []
+    gateway = world.app[GATEWAY]
+    alone = Poller(
+        gateway, wanted=lambda _: False, miners=lambda: [ADDRESS], publish=lambda topic, _: told.append(topic)
+    )
+    await alone.look()
+    assert told == [f"miner:{ADDRESS}"]
+    alone._miners = followed
+    asked = world.services["miners"]
+    for _ in range(3):
+        world.clock.advance(MINER_INTERVAL_S)
+        before = len([request for request in asked.requests("GetAccount") if request.account == ADDRESS])
+        await alone.look()
+        assert len([request for request in asked.requests("GetAccount") if request.account == ADDRESS]) == before + 1
+
+
+async def test_an_address_cannot_follow_new_miners_without_end(world):
+    """P2."""
+    async with world.http.ws_connect("/api/v1/ws") as socket:
+        await socket.receive()
+        seen = set()
+        for number in range(FOLLOWED_BURST // TOPICS_MAX + 2):
+            world.clock.advance(0.1)
+            names = [encode(COIN, AddressKind.P2WPKH, bytes([number, n]) * 10) for n in range(TOPICS_MAX)]
+            topics = [f"miner:{name}" for name in names]
+            await socket.send_json({"subscribe": topics, "unsubscribe": list(seen)})
+            seen = set(topics)
+        async with asyncio.timeout(5):
+            while "too many miners" not in (received := await socket.receive_str()):
+                pass
+    assert "error" in received
