@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--blocks", type=int, default=5_000)
     parser.add_argument("--clients", type=int, default=5_000, help="WebSocket clients")
     parser.add_argument("--rounds", type=int, default=10, help="new blocks that the clients are told of")
-    parser.add_argument("--seconds", type=float, default=15.0, help="measured time of each load")
+    parser.add_argument("--seconds", type=float, default=12.0, help="measured time of each load")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--profile", type=Path, help="write a cProfile of the office to this file")
     parser.add_argument("--keep", type=Path, help="keep the database in this folder, and use the one that is there")
