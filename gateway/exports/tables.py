@@ -10,6 +10,8 @@ from gateway.sources import Sources
 
 PAGE_ROWS = 1_000
 MINUTE_MS = 60_000
+BLOCK_TIMES_OFF_MS = 86_400_000
+"""A block above another was found at most so long before it."""
 
 
 class Table(StrEnum):
@@ -116,7 +118,8 @@ async def _credits(sources: Sources, address: str, span: Span) -> AsyncGenerator
             if span.holds(entry.found_time_ms)
         ]
         token = answer.next_page_token
-        if not token:
+        # Credits come highest block first, and times of blocks may go back a little.
+        if not token or answer.credits[-1].found_time_ms < span.start_ms - BLOCK_TIMES_OFF_MS:
             return
 
 

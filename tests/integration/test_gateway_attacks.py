@@ -21,11 +21,12 @@ from gateway.live.poller import MINER_INTERVAL_S, UNKNOWN_INTERVAL_S, Poller
 from gateway.live.socket import FOLLOWED_BURST, LIVE, UNSENT_BYTES_MAX
 from gateway.main import IDLE_S_MAX
 from gateway.page import add_page
+from proto.lodepool.rewards.v1 import rewards_pb2
 from proto.lodepool.shares.v1 import shares_pb2
 from tests.fakes.compat_world import fill as fill_compat
 from tests.fakes.gateway_world import ADDRESS, COIN, OTHER, GatewayWorld
 from tests.fakes.waiting import eventually
-from tests.integration.test_gateway_api import fill
+from tests.integration.test_gateway_api import HASH, TIME_MS, fill
 from tests.integration.test_gateway_exports import list_slices
 
 EXPORTS = f"/api/v1/miners/{ADDRESS}/exports"
@@ -310,3 +311,41 @@ async def test_an_address_cannot_follow_new_miners_without_end(world):
             while "too many miners" not in (received := await socket.receive_str()):
                 pass
     assert "error" in received
+
+
+async def test_an_export_of_a_day_does_not_walk_years(world):
+    """P2: a short answer must not cost a long one."""
+    rewards = world.services["rewards"]
+
+    def list_credits(request: rewards_pb2.ListCreditsRequest) -> rewards_pb2.ListCreditsResponse:
+        number = int(request.page_token or "0")
+        time_ms = TIME_MS - number * 86_400_000
+        credit = rewards_pb2.Credit(
+            found_time_ms=time_ms, block_hash_hex=HASH, status=rewards_pb2.BLOCK_STATUS_MATURE, work="1"
+        )
+        return rewards_pb2.ListCreditsResponse(credits=[credit], next_page_token=str(number + 1))
+
+    rewards.answers["ListCredits"] = list_credits
+    async with world.http.get(f"{EXPORTS}/credits.json?from=2023-11-14&to=2023-11-14") as response:
+        assert len(await response.json(content_type=None)) == 1
+    assert len(rewards.requests("ListCredits")) <= 4
+
+
+def test_the_door_counts_addresses_and_customers_but_not_this_machine_or_proxies():
+    """P2."""
+    settings = GatewaySettings(sockets_max=1, sockets_per_address_max=1, trusted_proxies=("10.0.0.0/8",))
+    entrance = door.Door(asyncio.Protocol, settings)
+    own_max = 1 + door.PLAIN_PER_ADDRESS_MAX
+    names = [entrance.enter(f"2001:db8::{number:x}") for number in range(own_max)]
+    assert set(names) == {"2001:db8::/64"}
+    assert entrance.enter("2001:db8::ffff") is None
+    assert entrance.enter("2001:db8:0:1::1") is not None
+    entrance.leave(names[0])
+    assert entrance.enter("2001:db8::ffff") == names[0]
+    assert entrance.enter("203.0.113.7") == entrance.enter("::ffff:203.0.113.7") == "203.0.113.7"
+    for peer in ("127.0.0.1", "::1", "::ffff:127.0.0.1", "10.9.8.7", "::ffff:10.9.8.7", ""):
+        assert {entrance.enter(peer) for _ in range(own_max + 1)} == {""}
+    while entrance.count < 1 + door.PLAIN_MAX:
+        assert entrance.enter("127.0.0.1") == ""
+    assert entrance.enter("127.0.0.1") is None
+    assert entrance.refused_count == 2
