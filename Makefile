@@ -4,7 +4,6 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := pyproject.toml setup.py tools/gen_proto.py tools/bootstrap $(shell find proto -name '*.proto') \
 	$(wildcard native/*.pyx) $(wildcard native/csrc/*.c) $(wildcard native/csrc/*.h)
-PACKAGES := cli coins gateway ledger miners native nodes payouts rewards runtime shares stratum
 TESTS ?= tests
 PYTEST_ARGS ?=
 SECONDS ?= 180

@@ -22,7 +22,9 @@ class BuildPython(build_py):
     def run(self):
         generate_proto()
         if not self.editable_mode:
-            subprocess.run([str(ROOT / "tools" / "build_web")], check=True, env={**os.environ, "PYTHON": sys.executable})
+            subprocess.run(
+                [str(ROOT / "tools" / "build_web")], check=True, env={**os.environ, "PYTHON": sys.executable}
+            )
         super().run()
 
 

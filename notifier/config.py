@@ -20,7 +20,7 @@ class EmailSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
         port: Its port.
         security: "starttls", "tls" from the first byte, or "none", which is refused with a user name.
         user: To log in with; empty: without.
-        password: From the environment (LODEPOOL_NOTIFIER_EMAIL_PASSWORD) only.
+        password: Only from the environment, LODEPOOL_NOTIFIER_EMAIL_PASSWORD, and never in etcd.
         password_file: Or the first line of a file.
         sender: Our address, "pool@example.org".
         sender_name: The name beside it.
@@ -85,7 +85,7 @@ class NotifierSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, 
         stale_s: A worker's state, a hashrate or rejects that are older when they are read are not told any more.
         keep_days: Days for which deliveries are kept.
         quiet_breakers: Kinds that are told in quiet hours and past digests too.
-        public_url: Where the people's browsers reach listen_port, "https://pool.example.org/notify"; for the link in
+        public_url: Where people's browsers reach listen_port, "https://pool.example.org/notify"; for the link in
             mails that ends a subscription. Empty: mails have none.
         listen_host: Where that is listened on.
         listen_port: Its port; 0: not at all.

@@ -1,15 +1,16 @@
 """Write docs/CONFIG.md from the settings' own types, defaults and docstrings; --check only compares."""
 
 import inspect
+import json
 import re
 import sys
+import typing
+from collections.abc import Mapping
 from pathlib import Path
 
 import msgspec
 
 from cli.settings import HOST_SECTIONS, HostTree, PoolTree
-from nodes.settings import NodeSettings
-from runtime.etcd.settings import EtcdSettings
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -33,6 +34,12 @@ others after a restart, and each process that reads them says so in its log. A c
 takes effect: `config set` and `config push` refuse it, and one that comes about otherwise is reported while the last
 good one stays in force.
 """
+
+POINTERS = {
+    "notifier": "Who is told what stands not here: see [NOTIFIER.md](NOTIFIER.md).",
+    "notifier.telegram": "What the bot says and does: see [BOT.md](BOT.md).",
+}
+"""A line under the title of a table whose settings another page explains."""
 
 
 def attributes(struct: type) -> dict[str, str]:
@@ -64,35 +71,65 @@ def default_text(field: msgspec.structs.FieldInfo) -> str:
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
     if isinstance(value, tuple):
-        return "`[" + ", ".join(f'"{item}"' for item in value) + "]`"
-    if isinstance(value, msgspec.Struct):
-        shown = (f"{name} = {default}" for name, default in msgspec.structs.asdict(value).items())
-        return "`{" + ", ".join(shown) + "}`"
+        return f"`{json.dumps(value)}`"
     return f'`"{value}"`' if isinstance(value, str) else f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def struct_of(section: msgspec.structs.FieldInfo) -> type:
-    """Return the type of a section's tables."""
-    return {"nodes": NodeSettings, "etcd": EtcdSettings}.get(section.name, section.type)
+def struct_of(field: msgspec.structs.FieldInfo) -> type[msgspec.Struct] | None:
+    """Return the struct behind a field: its type, that of what a list or mapping holds, or that of an optional one."""
+    kinds = (field.type, *typing.get_args(field.type))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, msgspec.Struct)), None)
+
+
+def title_of(path: str, field: msgspec.structs.FieldInfo) -> str:
+    """Return the head of a field's table as TOML has it: [a.b], [[a.b]] of a list, [a.b.NAME] of a mapping."""
+    kind = typing.get_origin(field.type)
+    return f"[[{path}]]" if kind is tuple else f"[{path}.NAME]" if kind in {dict, Mapping} else f"[{path}]"
+
+
+def table(path: str, own: msgspec.structs.FieldInfo, told: dict[type, str]) -> list[str]:
+    """Return the lines of a table of settings, and those of the tables inside it.
+
+    Args:
+        path: Dotted path of the table.
+        own: The field that holds it.
+        told: Title of the table that has told of a struct already; added to.
+    """
+    struct = struct_of(own)
+    assert struct is not None, f"{path} is no table"
+    title = title_of(path, own)
+    lines = [f"\n## {title}", ""]
+    if struct in told:
+        return [*lines, f"The keys of {told[struct]}."]
+    told[struct] = title
+    if path in POINTERS:
+        lines += [POINTERS[path], ""]
+    lines += ["| key | default | meaning |", "|---|---|---|"]
+    live = getattr(struct, "LIVE", frozenset())
+    meanings = attributes(struct)
+    inner: list[str] = []
+    for field in msgspec.structs.fields(struct):
+        meaning = meanings.get(field.name, "").replace("|", "\\|")
+        if not meaning:
+            sys.exit(f"gen_config_doc: {struct.__name__}.{field.name} has no line under Attributes")
+        mark = " *live*" if field.name in live else ""
+        if struct_of(field) is None:
+            default = default_text(field)
+        else:
+            nested = f"{path}.{field.name}"
+            default = f"{title_of(nested, field)} below"
+            inner += table(nested, field, told)
+        lines.append(f"| `{field.name}`{mark} | {default} | {meaning} |")
+    return lines + inner
 
 
 def render() -> str:
     """Return the whole page."""
-    parts = [HEAD.replace("{host}", ", ".join(f"`[{name}]`" for name in HOST_SECTIONS))]
+    lines = [HEAD.replace("{host}", ", ".join(f"`[{name}]`" for name in HOST_SECTIONS))]
+    told: dict[type, str] = {}
     for section in (*msgspec.structs.fields(PoolTree), *msgspec.structs.fields(HostTree)):
-        is_list = section.name == "nodes"
-        struct = struct_of(section)
-        live = getattr(struct, "LIVE", frozenset())
-        title = "[[nodes]]" if is_list else f"[{section.name}]"
-        meanings = attributes(struct)
-        parts.append(f"\n## {title}\n\n| key | default | meaning |\n|---|---|---|")
-        for field in msgspec.structs.fields(struct):
-            meaning = meanings.get(field.name, "").replace("|", "\\|")
-            if not meaning:
-                sys.exit(f"gen_config_doc: {struct.__name__}.{field.name} has no line under Attributes")
-            mark = " *live*" if field.name in live else ""
-            parts.append(f"| `{field.name}`{mark} | {default_text(field)} | {meaning} |")
-    return "\n".join(parts) + "\n"
+        lines += table(section.name, section, told)
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
