@@ -420,10 +420,11 @@ def only_shipper(data_dir: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     fd = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"Another shipper works on {folder}.", "one a host is enough; stop the other") from None
         yield
-    except BlockingIOError:
-        raise UserError(f"Another shipper works on {folder}.", "one a host is enough; stop the other") from None
     finally:
         os.close(fd)
 
