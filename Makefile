@@ -6,6 +6,7 @@ SOURCES := pyproject.toml setup.py tools/gen_proto.py tools/bootstrap $(shell fi
 	$(wildcard native/*.pyx) $(wildcard native/csrc/*.c) $(wildcard native/csrc/*.h)
 TESTS ?= tests
 PYTEST_ARGS ?=
+JOBS ?= 2
 SECONDS ?= 180
 SEED ?=
 
@@ -21,8 +22,13 @@ $(VENV)/.ready: $(SOURCES)
 run: setup  ## A whole pool on regtest with CPU miners, and a live view
 	@$(BIN)/lodepool demo
 
-test: setup  ## Every test, on real servers that the tests start themselves
+test: setup  ## Every test, on real servers that the tests start themselves; TESTS=path for some of them
+ifeq ($(TESTS),tests)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(PYTEST_ARGS) --ignore=tests/e2e tests
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/e2e
+else
 	$(BIN)/python -m pytest $(PYTEST_ARGS) $(TESTS)
+endif
 
 check: setup  ## Style, types, import directions, of Python and of the page
 	$(BIN)/ruff check .
