@@ -3,14 +3,18 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from prometheus_client import Metric
 
 from notifier.domain import ChannelKind
+from notifier.notices import Kind
 from runtime.postgres.pool import Pool, acquired
 from runtime.telemetry.families import Histogram, counter, gauge, histogram
 
 DELAYS_S = (0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 7200.0, 86_400.0)
+OUTCOME_WORDS: Final = ("sent", "retry", "refused", "dead")
+"""What a try brings: taken, to be tried again, refused for good, given up after too many tries or too long."""
 
 TAKEN = counter("lodepool_notifier_notices_taken_total", "Notices taken for the first time", "kind")
 REPEATED = counter("lodepool_notifier_repeated_records_total", "Records of notices that were known already")
@@ -39,7 +43,7 @@ POISON_KEPT = gauge("lodepool_notifier_poison_kept_records", "Records that lie a
 
 @dataclass(slots=True, kw_only=True)
 class Counters:
-    """Numbers since the process started.
+    """Numbers since the process started; those of closed sets begin with all their zeros, so that rates see the first.
 
     Attributes:
         taken: Notices taken, by kind.
@@ -55,16 +59,18 @@ class Counters:
         delays: Seconds from queued to taken, by channel.
     """
 
-    taken: Counter[str] = field(default_factory=Counter)
+    taken: Counter[str] = field(default_factory=lambda: Counter({kind.value: 0 for kind in Kind}))
     repeated_total: int = 0
     stale_total: int = 0
     poison_total: int = 0
     queued_total: int = 0
-    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    outcomes: Counter[tuple[str, str]] = field(
+        default_factory=lambda: Counter({(each.value, word): 0 for each in ChannelKind for word in OUTCOME_WORDS})
+    )
     claims_lost_total: int = 0
     taken_over_total: int = 0
     paused_total: int = 0
-    sending: dict[str, int] = field(default_factory=dict)
+    sending: dict[str, int] = field(default_factory=lambda: {channel.value: 0 for channel in ChannelKind})
     delays: dict[str, Histogram] = field(
         default_factory=lambda: {channel.value: Histogram(DELAYS_S) for channel in ChannelKind}
     )
