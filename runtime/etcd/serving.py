@@ -61,6 +61,10 @@ class ClusterServing:
     ) -> AsyncIterator[RpcServer]:
         """Serve for as long as the block runs; then leave the register and let running calls finish.
 
+        Between the two, `leave_s` long, calls are served as before. A client learns from etcd's watch that we have
+        gone, a moment after we have: a server that is shut meanwhile cancels what it is sent, which no client tries
+        again, for it cannot know whether the call has run.
+
         Raises:
             UserError: The port cannot be listened on, or the address cannot be told to others.
         """
@@ -74,8 +78,12 @@ class ClusterServing:
         )
         await server.start()
         try:
-            async with self.registered(service, f"{host}:{server.port}"):
-                yield server
+            address = check_address(f"{host}:{server.port}")
+            try:
+                async with self.registered(service, address):
+                    yield server
+            finally:
+                await self._etcd.clock.sleep(self._settings.leave_s)
         finally:
             await server.stop(self._settings.drain_s)
 

@@ -21,6 +21,8 @@ class RpcSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
         key_file: PEM of the certificate's private key.
         token_key_file: PEM of the Ed25519 key that signs our tokens.
         token_keys_file: The public token keys of all services, as JSON (JWKS).
+        leave_s: How long new calls are still taken after a process has left the register, until its clients have
+            noticed, in seconds.
         drain_s: How long running calls may take to finish when the process stops, in seconds.
     """
 
@@ -34,6 +36,7 @@ class RpcSettings(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_on
     key_file: str = ""
     token_key_file: str = ""
     token_keys_file: str = ""
+    leave_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 1.0
     drain_s: Annotated[float, msgspec.Meta(ge=0, le=600)] = 5.0
 
     def __post_init__(self) -> None:
