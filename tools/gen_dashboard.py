@@ -15,6 +15,10 @@ def p99(name: str, by: str = "instance") -> str:
     return _P99.format(name=name, by=by)
 
 
+OUTBOXES = " or ".join(
+    f'label_replace(max(lodepool_{service}_outbox_oldest_age_seconds), "service", "{service}", "", "")'
+    for service in ("shares", "miners", "rewards", "payouts")
+)
 ROWS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
     (
         "Miners",
@@ -86,6 +90,45 @@ ROWS: tuple[tuple[str, tuple[tuple[str, str, str, str], ...]], ...] = (
             ("Batches", "short", "max by (coin, status) (lodepool_payouts_batches)", "{{coin}} {{status}}"),
             ("What payouts wait for", "short", "max by (cause) (lodepool_payouts_waiting)", "{{cause}}"),
             ("Who pays", "short", "lodepool_payouts_is_payer", "{{instance}}"),
+        ),
+    ),
+    (
+        "Notices",
+        (
+            (
+                "Oldest not published",
+                "s",
+                OUTBOXES,
+                "{{service}}",
+            ),
+            (
+                "Messages due and held",
+                "short",
+                "max by (channel) (lodepool_notifier_waiting_deliveries + lodepool_notifier_held_deliveries)",
+                "{{channel}}",
+            ),
+            ("Oldest due message", "s", "max by (channel) (lodepool_notifier_oldest_due_age_seconds)", "{{channel}}"),
+            (
+                "Tries",
+                "cps",
+                "sum by (channel, outcome) (rate(lodepool_notifier_messages_total[5m]))",
+                "{{channel}} {{outcome}}",
+            ),
+            (
+                "From queued to taken, p99",
+                "s",
+                p99("lodepool_notifier_delivery_delay_seconds", "channel"),
+                "{{channel}}",
+            ),
+            ("Given up", "short", "max(lodepool_notifier_dead_deliveries)", "messages"),
+            ("Set aside", "short", "max(lodepool_notifier_poison_kept_records)", "records"),
+            (
+                "Subscriptions",
+                "short",
+                "max by (channel, state) (lodepool_notifier_subscriptions)",
+                "{{channel}} {{state}}",
+            ),
+            ("Bot", "cps", "sum by (outcome) (rate(lodepool_notifier_bot_updates_total[5m]))", "{{outcome}}"),
         ),
     ),
     (

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from prometheus_client import Metric
 
 from runtime.clock import Clock
+from runtime.eventlog.bound import OtherEventLog
 from runtime.eventlog.interface import EventLog, EventLogUnavailable, LoadPosition, OutRecord, Record, Subscription
 from runtime.telemetry.families import CALLS_S, Histogram, counter, gauge, histogram
 from runtime.telemetry.readings import Reading
@@ -25,16 +26,28 @@ POLL_AGE = gauge(
 LAG = gauge(
     "lodepool_eventlog_lag_records", "Records that the consumer has still to read", "topic", "group", "partition"
 )
+OTHER_LOG = gauge("lodepool_eventlog_other_log", "1 when the books turned out to be made from another log, else 0")
 
 
 class _Counts:
     def __init__(self) -> None:
+        self.is_other_log = False
         self.publishes: dict[tuple[str, str], int] = {}
         self.published: dict[str, int] = {}
         self.durations: dict[str, Histogram] = {}
         self.polled: dict[tuple[str, str], int] = {}
         self.poll_failures: dict[tuple[str, str], int] = {}
         self.polled_s: dict[tuple[str, str], float] = {}
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Note whether what runs inside finds that the positions belong to another log."""
+        try:
+            yield
+        except OtherEventLog:
+            self.is_other_log = True
+            raise
+        self.is_other_log = False
 
 
 class ObservedEventLog:
@@ -64,7 +77,8 @@ class ObservedEventLog:
 
     async def subscribe(self, topic: str, *, group: str, load_position: LoadPosition) -> Subscription:
         """Return a subscription that is counted."""
-        inner = await self._eventlog.subscribe(topic, group=group, load_position=load_position)
+        with self._counts.watching():
+            inner = await self._eventlog.subscribe(topic, group=group, load_position=load_position)
         subscription = _ObservedSubscription(
             inner, name=(topic, group), counts=self._counts, clock=self._clock, open_ones=self._subscriptions
         )
@@ -97,6 +111,7 @@ class ObservedEventLog:
         yield POLLED.by(counts.polled)
         yield POLL_FAILURES.by(counts.poll_failures)
         yield POLL_AGE.by({name: now_s - polled_s for name, polled_s in counts.polled_s.items()})
+        yield OTHER_LOG.of(int(counts.is_other_log))
 
 
 class _ObservedSubscription:
@@ -131,7 +146,8 @@ class _ObservedSubscription:
         await self._inner.rewind()
 
     async def progress(self) -> Mapping[int, int]:
-        return await self._inner.progress()
+        with self._counts.watching():
+            return await self._inner.progress()
 
     async def lag(self) -> Mapping[int, int]:
         return await self._inner.lag()
