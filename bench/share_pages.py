@@ -9,23 +9,19 @@ asks over gRPC. Prints one JSON object at the end, times in milliseconds.
 import argparse
 import asyncio
 import json
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from bench.database import in_new_folder, shares_database
 from coins.settings import PoolSettings
 from proto.lodepool.shares.v1 import shares_pb2, shares_pb2_grpc
 from runtime.clock import SystemClock
 from runtime.eventlog.postgres import PostgresEventLog
 from runtime.live import Live
 from runtime.platform import Platform
-from runtime.postgres.embedded import EmbeddedPostgres
-from runtime.postgres.migrations import migrate
-from runtime.postgres.pool import Pool, close_pool, open_pool
-from runtime.postgres.settings import PostgresSettings
+from runtime.postgres.pool import Pool
 from runtime.process import socket_dir
 from runtime.rpc.client import RpcClients, StaticDirectory
 from shares.config import SharesSettings
@@ -121,15 +117,16 @@ async def timed(ask: Callable[[int], Awaitable[object]], calls: int) -> dict[str
 
 
 async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, object]:
-    server = EmbeddedPostgres(data_dir)
-    dsn = await server.start()
-    pool = await open_pool(dsn, PostgresSettings(dsn=dsn))
+    async with shares_database(data_dir) as pool:
+        return await ask_pages(options, pool, data_dir)
+
+
+async def ask_pages(options: argparse.Namespace, pool: Pool, data_dir: Path) -> dict[str, object]:
     directory = StaticDirectory({"shares": f"unix:{socket_dir(data_dir) / 'shares.sock'}"})
     clients = RpcClients(directory)
     clock = SystemClock()
     serving: asyncio.Task[None] | None = None
     try:
-        await migrate(pool, schema="shares", package="shares")
         await fill(pool, options, now_ms=clock.now_ms())
         is_ready = asyncio.Event()
         platform = Platform.local(
@@ -190,17 +187,11 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, obje
             serving.cancel()
             await asyncio.wait({serving})
         await clients.close()
-        await close_pool(pool)
-        await server.stop()
 
 
 def main() -> int:
-    data_dir = Path(tempfile.mkdtemp(prefix="lp-bench-"))
-    data_dir.chmod(0o755)
-    try:
-        result = asyncio.run(measure(arguments(), data_dir))
-    finally:
-        shutil.rmtree(data_dir, ignore_errors=True)
+    options = arguments()
+    result = in_new_folder(lambda data_dir: measure(options, data_dir))
     print(json.dumps(result))
     return 0
 

@@ -14,21 +14,17 @@ import asyncio
 import json
 import os
 import random
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
+from bench.database import in_new_folder, shares_database
 from bench.share_stream_kafka import measure_kafka
 from proto.lodepool.events.v1 import events_pb2
 from runtime.clock import SystemClock
 from runtime.eventlog.interface import OutRecord
 from runtime.eventlog.postgres import PostgresEventLog
-from runtime.postgres.embedded import EmbeddedPostgres
-from runtime.postgres.migrations import migrate
-from runtime.postgres.pool import close_pool, open_pool
-from runtime.postgres.settings import PostgresSettings
+from runtime.postgres.pool import Pool
 from shares.audit import audit
 from shares.consumer import ShareConsumer
 from shares.metrics import Counters
@@ -96,7 +92,8 @@ def make_records(options: argparse.Namespace) -> list[OutRecord]:
 
 async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, object]:
     if options.log == "postgres":
-        return await measure_postgres(options, data_dir)
+        async with shares_database(data_dir) as pool:
+            return await measure_postgres(options, pool)
     records = make_records(options)
     share_count = len(records) * options.shares_per_record
     found = await measure_kafka(options, records, share_count, data_dir)
@@ -111,65 +108,57 @@ async def measure(options: argparse.Namespace, data_dir: Path) -> dict[str, obje
     }
 
 
-async def measure_postgres(options: argparse.Namespace, data_dir: Path) -> dict[str, object]:
-    server = EmbeddedPostgres(data_dir)
-    dsn = await server.start()
-    pool = await open_pool(dsn, PostgresSettings(dsn=dsn))
-    try:
-        await migrate(pool, schema="shares", package="shares")
-        eventlog = await PostgresEventLog.open(pool)
-        records = make_records(options)
-        published_s = time.perf_counter()
-        for first in range(0, len(records), RECORDS_PER_PUBLISH):
-            await eventlog.publish("shares", records[first : first + RECORDS_PER_PUBLISH])
-        published_s = time.perf_counter() - published_s
-        counters = Counters()
-        consumer = ShareConsumer(
-            pool=pool,
-            eventlog=eventlog,
-            clock=SystemClock(),
-            counters=counters,
-            batch_records_max=options.records_max,
-        )
-        share_count = len(records) * options.shares_per_record
-        wall_s, cpu_s = time.perf_counter(), time.process_time()
-        task = asyncio.create_task(consumer.run())
-        while counters.shares_booked_total < share_count and not counters.records_poison_total and not task.done():  # noqa: ASYNC110 - counts, not an event
-            await asyncio.sleep(0.005)
-        wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
-        if task.done():
-            await task
-        task.cancel()
-        await asyncio.wait({task})
-        async with pool.acquire() as connection:
-            found = await totals(connection, coin=COIN)
-            slice_count = await connection.fetchval("SELECT count(*) FROM shares.slice")
-        assert found.slices == found.instances
-        assert found.slices_work == found.instances_work
-        result: dict[str, object] = {
-            "log": "postgres",
-            "shares": share_count,
-            "workers": options.workers,
-            "records": len(records),
-            "record_bytes_mean": sum(len(record.payload) for record in records) // len(records),
-            "publish_shares_per_s": round(share_count / published_s),
-            "booked_shares_per_s": round(share_count / wall_s),
-            "booked_wall_s": round(wall_s, 3),
-            "consumer_cpu_s": round(cpu_s, 3),
-            "consumer_us_per_share": round(cpu_s / share_count * 1e6, 3),
-            "transactions": counters.batches_total,
-            "slices": slice_count,
-            "postgres_on_same_core": options.one_core,
-        }
-        if options.audit:
-            started_s = time.perf_counter()
-            report = await audit(pool, eventlog)
-            result |= {"audit_ok": report.is_ok, "audit_s": round(time.perf_counter() - started_s, 2)}
-        await eventlog.close()
-        return result
-    finally:
-        await close_pool(pool)
-        await server.stop()
+async def measure_postgres(options: argparse.Namespace, pool: Pool) -> dict[str, object]:
+    eventlog = await PostgresEventLog.open(pool)
+    records = make_records(options)
+    published_s = time.perf_counter()
+    for first in range(0, len(records), RECORDS_PER_PUBLISH):
+        await eventlog.publish("shares", records[first : first + RECORDS_PER_PUBLISH])
+    published_s = time.perf_counter() - published_s
+    counters = Counters()
+    consumer = ShareConsumer(
+        pool=pool,
+        eventlog=eventlog,
+        clock=SystemClock(),
+        counters=counters,
+        batch_records_max=options.records_max,
+    )
+    share_count = len(records) * options.shares_per_record
+    wall_s, cpu_s = time.perf_counter(), time.process_time()
+    task = asyncio.create_task(consumer.run())
+    while counters.shares_booked_total < share_count and not counters.records_poison_total and not task.done():  # noqa: ASYNC110 - counts, not an event
+        await asyncio.sleep(0.005)
+    wall_s, cpu_s = time.perf_counter() - wall_s, time.process_time() - cpu_s
+    if task.done():
+        await task
+    task.cancel()
+    await asyncio.wait({task})
+    async with pool.acquire() as connection:
+        found = await totals(connection, coin=COIN)
+        slice_count = await connection.fetchval("SELECT count(*) FROM shares.slice")
+    assert found.slices == found.instances
+    assert found.slices_work == found.instances_work
+    result: dict[str, object] = {
+        "log": "postgres",
+        "shares": share_count,
+        "workers": options.workers,
+        "records": len(records),
+        "record_bytes_mean": sum(len(record.payload) for record in records) // len(records),
+        "publish_shares_per_s": round(share_count / published_s),
+        "booked_shares_per_s": round(share_count / wall_s),
+        "booked_wall_s": round(wall_s, 3),
+        "consumer_cpu_s": round(cpu_s, 3),
+        "consumer_us_per_share": round(cpu_s / share_count * 1e6, 3),
+        "transactions": counters.batches_total,
+        "slices": slice_count,
+        "postgres_on_same_core": options.one_core,
+    }
+    if options.audit:
+        started_s = time.perf_counter()
+        report = await audit(pool, eventlog)
+        result |= {"audit_ok": report.is_ok, "audit_s": round(time.perf_counter() - started_s, 2)}
+    await eventlog.close()
+    return result
 
 
 def main() -> int:
@@ -177,12 +166,7 @@ def main() -> int:
     core = min(os.sched_getaffinity(0))
     if options.one_core:
         os.sched_setaffinity(0, {core})
-    data_dir = Path(tempfile.mkdtemp(prefix="lp-bench-"))
-    data_dir.chmod(0o755)
-    try:
-        result = asyncio.run(measure(options, data_dir))
-    finally:
-        shutil.rmtree(data_dir, ignore_errors=True)
+    result = in_new_folder(lambda data_dir: measure(options, data_dir))
     print(json.dumps(result))
     return 0
 

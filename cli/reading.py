@@ -11,7 +11,9 @@ from cli.settings import Settings
 from proto.lodepool.miners.v1.miners_pb2_grpc import MinerServiceStub
 from proto.lodepool.notifier.v1.notifier_pb2_grpc import NotifierServiceStub
 from proto.lodepool.payouts.v1.payouts_pb2_grpc import PayoutServiceStub
+from proto.lodepool.rewards.v1 import rewards_pb2
 from proto.lodepool.rewards.v1.rewards_pb2_grpc import RewardServiceStub
+from proto.lodepool.shares.v1 import shares_pb2
 from proto.lodepool.shares.v1.shares_pb2_grpc import ShareServiceStub
 from proto.lodepool.stratum.v1.stratum_pb2_grpc import StratumServiceStub
 from runtime.errors import UserError
@@ -19,7 +21,7 @@ from runtime.etcd.client import EtcdClient
 from runtime.etcd.discovery import EtcdDirectory, Instance
 from runtime.etcd.settings import EtcdSettings
 from runtime.rpc.access import OPERATOR
-from runtime.rpc.client import Directory, RpcClients, StaticDirectory
+from runtime.rpc.client import Directory, RpcClients, StaticDirectory, call
 from runtime.rpc.errors import (
     FailedPrecondition,
     InvalidArgument,
@@ -69,6 +71,20 @@ class Services:
         """Close the channels to single instances."""
         for each in self._each:
             await each.close()
+
+
+async def blocks_and_round(
+    stubs: Services, *, coin_id: str, blocks_shown: int
+) -> tuple[rewards_pb2.ListBlocksResponse, shares_pb2.PoolStats]:
+    """Return the newest blocks with their counts, and the pool's numbers in the round since the last one.
+
+    Raises:
+        RpcError: A service does not answer.
+    """
+    blocks = await call(stubs.rewards.ListBlocks, rewards_pb2.ListBlocksRequest(coin=coin_id, page_size=blocks_shown))
+    round_start = blocks.blocks[0].height if blocks.blocks else 0
+    request = shares_pb2.GetPoolStatsRequest(coin=coin_id, round_start_height=round_start)
+    return blocks, await call(stubs.shares.GetPoolStats, request)
 
 
 @contextlib.asynccontextmanager

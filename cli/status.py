@@ -10,11 +10,19 @@ import msgspec
 from google.protobuf.json_format import MessageToDict
 
 from cli.options import config_option, json_option, print_facts, print_json, print_rows
-from cli.reading import Services, all_instances, hashrate_text, ratio_percent, read, register, time_text
+from cli.reading import (
+    Services,
+    all_instances,
+    blocks_and_round,
+    hashrate_text,
+    ratio_percent,
+    read,
+    register,
+    time_text,
+)
 from cli.settings import METRICS_LABEL, Settings, load_host, load_settings
 from proto.lodepool.payouts.v1 import payouts_pb2
 from proto.lodepool.rewards.v1 import rewards_pb2
-from proto.lodepool.shares.v1 import shares_pb2
 from proto.lodepool.stratum.v1 import stratum_pb2
 from runtime.errors import UserError
 from runtime.etcd.discovery import Instance
@@ -78,11 +86,7 @@ async def collect(stubs: Services, settings: Settings) -> dict[str, Any]:
         Unavailable: A back-office service does not answer. A stratum worker that does not is left out.
     """
     coin = settings.coin.coin_id
-    blocks = await call(stubs.rewards.ListBlocks, rewards_pb2.ListBlocksRequest(coin=coin, page_size=1))
-    round_start = blocks.blocks[0].height if blocks.blocks else 0
-    pool = await call(
-        stubs.shares.GetPoolStats, shares_pb2.GetPoolStatsRequest(coin=coin, round_start_height=round_start)
-    )
+    blocks, pool = await blocks_and_round(stubs, coin_id=coin, blocks_shown=1)
     workers = []
     for stub in stubs.stratum:
         try:

@@ -16,7 +16,7 @@ from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
 from runtime.rpc.access import OPERATOR, Access
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound, PermissionDenied
-from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
+from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token, token_after
 
 if TYPE_CHECKING:
     import grpc
@@ -70,7 +70,7 @@ class MinerServicer(miners_pb2_grpc.MinerServiceServicer):
             found = await accounts.list_accounts(connection, coin=request.coin, page_size=page_size, after=after or "")
         return miners_pb2.ListAccountsResponse(
             accounts=map(_account, found),
-            next_page_token=encode_page_token(found[-1].account) if len(found) == page_size else "",
+            next_page_token=token_after(found, page_size=page_size, position=lambda last: last.account),
         )
 
     async def ListWorkers(  # noqa: N802

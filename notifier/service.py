@@ -18,7 +18,7 @@ from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
 from runtime.rpc.access import OPERATOR, Access
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
-from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
+from runtime.rpc.pages import clamp_page_size, decode_page_token, token_after
 
 if TYPE_CHECKING:
     import grpc
@@ -113,7 +113,7 @@ class NotifierServicer(notifier_pb2_grpc.NotifierServiceServicer):
             )
         return notifier_pb2.ListSubscriptionsResponse(
             subscriptions=map(_message, found),
-            next_page_token=encode_page_token(found[-1].subscription_id) if len(found) == page_size else "",
+            next_page_token=token_after(found, page_size=page_size, position=lambda last: last.subscription_id),
         )
 
     async def UpdateSubscription(  # noqa: N802
@@ -169,7 +169,7 @@ class NotifierServicer(notifier_pb2_grpc.NotifierServiceServicer):
             )
         return notifier_pb2.ListNoticesResponse(
             deliveries=map(_delivery, found),
-            next_page_token=encode_page_token(found[-1].delivery_id) if len(found) == page_size else "",
+            next_page_token=token_after(found, page_size=page_size, position=lambda last: last.delivery_id),
         )
 
     async def ReplayNotice(  # noqa: N802

@@ -9,7 +9,7 @@ from runtime.postgres.pool import Connection, Pool, acquired
 from runtime.postgres.transactions import transact
 from runtime.rpc.access import OPERATOR, Access
 from runtime.rpc.errors import FailedPrecondition, InvalidArgument, NotFound
-from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
+from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token, token_after
 from shares import history, listing, stats
 from shares.accounts import AccountStats, WorkerStats, account_stats, ranked_accounts
 from shares.config import SharesSettings
@@ -227,7 +227,7 @@ class ShareServicer(shares_pb2_grpc.ShareServiceServicer):
             slices = await listing.list_slices(connection, wanted, page_size=page_size, after=after)
         return shares_pb2.ListSlicesResponse(
             slices=map(_slice, slices),
-            next_page_token=encode_page_token(slices[-1].place) if len(slices) == page_size else "",
+            next_page_token=token_after(slices, page_size=page_size, position=lambda last: last.place),
         )
 
     async def GetTotals(self, request: shares_pb2.GetTotalsRequest, context: _Context) -> shares_pb2.Totals:  # noqa: N802, ARG002
@@ -363,7 +363,7 @@ def _after(page_token: str) -> tuple[int, str] | None:
 
 
 def _ranked_token(page: Sequence[Ranked], page_size: int) -> str:
-    return encode_page_token((str(page[-1].work), page[-1].account)) if len(page) == page_size else ""
+    return token_after(page, page_size=page_size, position=lambda last: (str(last.work), last.account))
 
 
 def _point(point: history.Point) -> shares_pb2.HistoryPoint:

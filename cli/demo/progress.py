@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cli.reading import Services
+from cli.reading import Services, blocks_and_round
 from proto.lodepool.payouts.v1 import payouts_pb2
 from proto.lodepool.rewards.v1 import rewards_pb2
 from proto.lodepool.shares.v1 import shares_pb2
@@ -51,18 +51,13 @@ async def ask(services: Services, *, coin_id: str, accounts: Sequence[str]) -> P
     Raises:
         RpcError: A service does not answer.
     """
-    blocks = await call(
-        services.rewards.ListBlocks, rewards_pb2.ListBlocksRequest(coin=coin_id, page_size=BLOCKS_SHOWN)
-    )
-    round_start = blocks.blocks[0].height if blocks.blocks else 0
+    blocks, pool = await blocks_and_round(services, coin_id=coin_id, blocks_shown=BLOCKS_SHOWN)
     balances = {
         account: await call(services.rewards.GetBalance, rewards_pb2.GetBalanceRequest(coin=coin_id, account=account))
         for account in accounts
     }
     return Progress(
-        pool=await call(
-            services.shares.GetPoolStats, shares_pb2.GetPoolStatsRequest(coin=coin_id, round_start_height=round_start)
-        ),
+        pool=pool,
         blocks=blocks,
         balances=balances,
         payouts=await call(

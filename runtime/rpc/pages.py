@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -28,6 +29,17 @@ def clamp_page_size(page_size: int, *, default: int = PAGE_SIZE_DEFAULT, maximum
 def encode_page_token(position: object) -> str:
     """Return the token for a position: the last row's sort key, as a list or struct of plain values."""
     return base64.urlsafe_b64encode(msgspec.msgpack.encode(position)).decode("ascii").rstrip("=")
+
+
+def token_after(rows: Sequence[T], *, page_size: int, position: Callable[[T], object]) -> str:
+    """Return the token of the page after `rows`; "" when these are fewer than were asked for, so that none follow.
+
+    Args:
+        rows: The page.
+        page_size: How many rows were asked for.
+        position: A row's sort key; asked of the last one.
+    """
+    return encode_page_token(position(rows[-1])) if rows and len(rows) == page_size else ""
 
 
 def decode_page_token(token: str, position_type: type[T]) -> T | None:

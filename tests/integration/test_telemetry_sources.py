@@ -7,7 +7,9 @@ from runtime.etcd.client import EtcdClient
 from runtime.etcd.errors import EtcdUnavailable
 from runtime.etcd.metrics import etcd_source
 from runtime.etcd.settings import EtcdSettings
+from runtime.eventlog.bound import BoundEventLog, OtherEventLog
 from runtime.eventlog.interface import OutRecord
+from runtime.eventlog.postgres import PostgresEventLog
 from runtime.platform import Platform
 from runtime.process import free_port
 from runtime.telemetry import Telemetry
@@ -44,6 +46,23 @@ async def test_lag_falls_as_records_are_polled(platform: Platform) -> None:
         assert age_s < 30
         await subscription.close()
         assert await eventlog.lags() == {}
+
+
+async def test_books_of_another_log_are_shown_until_the_configuration_is_set_back(platform: Platform) -> None:
+    """DESIGN §7: positions that belong to another event log are a value of their own, for an alert."""
+    telemetry = Telemetry.off()
+    log = BoundEventLog(await PostgresEventLog.open(platform.pool), platform.pool)
+    async with observed(log, telemetry=telemetry, clock=SystemClock()) as eventlog:
+        subscription = await eventlog.subscribe("bound", group="readers", load_position=from_the_beginning)
+        assert value(telemetry, "lodepool_eventlog_other_log") == 0
+        await platform.pool.execute("UPDATE eventlog.bound SET is_current = false")
+        with pytest.raises(OtherEventLog):
+            await subscription.progress()
+        assert value(telemetry, "lodepool_eventlog_other_log") == 1
+        await platform.pool.execute("UPDATE eventlog.bound SET is_current = true")
+        await subscription.progress()
+        assert value(telemetry, "lodepool_eventlog_other_log") == 0
+        await subscription.close()
 
 
 async def test_connections_in_use_are_shown(platform: Platform) -> None:

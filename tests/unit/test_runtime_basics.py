@@ -14,7 +14,7 @@ from runtime.logs import configure_logging, log_event
 from runtime.postgres.pool import where
 from runtime.process import keep_running, socket_dir
 from runtime.rpc.errors import InvalidArgument
-from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token
+from runtime.rpc.pages import clamp_page_size, decode_page_token, encode_page_token, token_after
 
 
 async def settle() -> None:
@@ -111,6 +111,12 @@ def test_a_line_for_people_stays_one_line() -> None:
     log_event(logging.getLogger("lodepool.test"), logging.WARNING, "peer dropped", reason="a\nb")
     (line,) = stream.getvalue().splitlines()
     assert line.endswith("WARNING sorter: peer dropped reason=a\\nb")
+
+
+def test_only_a_full_page_has_a_token_and_it_is_that_of_its_last_row() -> None:
+    assert token_after([], page_size=0, position=str) == ""
+    assert token_after(["a", "b"], page_size=3, position=str) == ""
+    assert decode_page_token(token_after(["a", "b"], page_size=2, position=str.upper), str) == "B"
 
 
 def test_a_page_token_gives_its_position_back() -> None:
