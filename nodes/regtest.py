@@ -34,6 +34,7 @@ START_ATTEMPTS_MAX: Final = 4
 START_RETRY_S: Final = 1.0
 """Between two tries: a predecessor that is still ending holds the lock of the data directory."""
 _LOOK_S: Final = 0.05
+_CALL_AGAIN_S: Final = 3.0
 _RPC_USER: Final = "lodepool"
 
 
@@ -183,9 +184,16 @@ class LitecoindRegtest:
                 await asyncio.sleep(_LOOK_S)
 
     async def _wait_connected(self) -> None:
+        """Return once the nodes know each other; a call that was missed is made again, the second node takes its time."""
+        loop = asyncio.get_running_loop()
+        next_call_s = loop.time() + _CALL_AGAIN_S
         async with _limit(SYNC_S_MAX, "the two litecoind do not connect to each other"):
-            while not await self.call("getconnectioncount", index=0):  # noqa: ASYNC110  # another process
+            while not await self.call("getconnectioncount", index=0):
                 await asyncio.sleep(_LOOK_S)
+                if loop.time() >= next_call_s:
+                    next_call_s = loop.time() + _CALL_AGAIN_S
+                    with contextlib.suppress(NodeError):
+                        await self._nodes[1].call("addnode", f"127.0.0.1:{self._nodes[0].peer_port}", "onetry")
 
     async def _open_wallets(self) -> None:
         """Create the wallets, or load them: a restarted node does not by itself."""

@@ -55,6 +55,11 @@ class Pair:
         leader = await self._exclusive.leader(NAME)
         return leader.owner if leader is not None else ""
 
+    async def has_begun(self) -> bool:
+        """Tell whether the leader's term stands in the database."""
+        async with acquired(self.world.platform.pool) as conn:
+            return bool(await conn.fetchval("SELECT EXISTS (SELECT FROM rewards.fence)"))
+
     async def find_blocks(self, count: int) -> None:
         """Let the pool find blocks, and publish each of them twice."""
         for _ in range(count):
@@ -146,6 +151,7 @@ async def test_follower_whose_term_is_over_stands_down_with_one_warning_and_foll
     pair: Pair, caplog: pytest.LogCaptureFixture
 ) -> None:
     """R2: somebody has begun a later term in the database, whatever etcd says."""
+    await eventually(pair.has_begun, what="the leader's term")
     with caplog.at_level(logging.INFO, "lodepool.rewards"):
         await pair.world.books()
         await pair.find_blocks(3)
