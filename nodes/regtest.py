@@ -184,7 +184,7 @@ class LitecoindRegtest:
                 await asyncio.sleep(_LOOK_S)
 
     async def _wait_connected(self) -> None:
-        """Return once the nodes know each other; a call that was missed is made again, the second node takes its time."""
+        """Return once the nodes know each other; a call that came to nothing is made again."""
         loop = asyncio.get_running_loop()
         next_call_s = loop.time() + _CALL_AGAIN_S
         async with _limit(SYNC_S_MAX, "the two litecoind do not connect to each other"):
