@@ -29,6 +29,8 @@ _log = logging.getLogger("lodepool.config")
 
 _FILE_POLL_S = 0.5
 _SNAPSHOT_FORMAT = 1
+_FIRST_READS = 2
+_FIRST_READ_RETRY_S = 0.5
 
 
 class Origin(Enum):
@@ -137,7 +139,7 @@ class EtcdConfigSource:
     async def load(self) -> Configuration:
         """Read and check the tree in etcd; when that fails, take the local copy, which is checked as well."""
         try:
-            configuration = self._checked(await self._etcd.read_prefix(self._prefix))
+            configuration = self._checked(await self._first_read())
         except EtcdUnavailable as error:
             log_event(_log, logging.WARNING, "etcd away, local copy wanted", error=str(error))
             reason: UserError = UserError(
@@ -173,6 +175,18 @@ class EtcdConfigSource:
                 if configuration.tree != self._current:
                     await self._accept(configuration)
                     yield configuration
+
+    async def _first_read(self) -> Snapshot:
+        """Read the tree; without a copy to fall back on, a cluster that is slow to answer is asked again."""
+        attempts = 1 if self._copy_path.exists() else _FIRST_READS
+        for attempt in range(1, attempts + 1):
+            try:
+                return await self._etcd.read_prefix(self._prefix)
+            except EtcdUnavailable:
+                if attempt == attempts:
+                    raise
+                await self._etcd.clock.sleep(_FIRST_READ_RETRY_S)
+        raise AssertionError("there is at least one attempt")
 
     def _checked(self, snapshot: Snapshot) -> Configuration:
         pulled = decode_snapshot(snapshot, self._prefix)
