@@ -44,9 +44,9 @@ fmt: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: bench-shares  ## Every benchmark; each ends with one JSON object
+bench: bench-shares bench-stream bench-gateway  ## Every benchmark; each ends with one JSON object
 	$(BIN)/python -m bench.hashing
-	$(BIN)/python -m bench.share_stream
+	$(BIN)/python -m bench.pool
 	$(BIN)/python -m bench.idle
 
 bench-shares: setup  ## Shares per second on one core, against a server that only echoes
